@@ -1,0 +1,132 @@
+"""Proving grammar files by their own samples, and explaining what is made of a line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from maillog_forensics import api, clock, normalize, schema
+from maillog_forensics.grammar import Format, Rule, Sample
+from maillog_forensics.normalize import Plan
+
+
+def listing(parsers: Path | None = None) -> str:
+    """One line for each format."""
+    plan = api.load(parsers)
+    lines = []
+    for form in plan.grammar.formats:
+        samples = sum(len(r.samples) for r in form.rules)
+        lines.append(f"{form.name:<12} {form.title or form.name:<34} {len(form.rules):>3} rules {samples:>4} samples  {Path(form.file).name}")
+    for envelope in plan.grammar.envelopes:
+        lines.append(f"{'':<12} envelope {envelope.name:<25} {len(envelope.patterns):>3} rules {len(envelope.samples):>4} samples")
+    return "\n".join(lines) + "\n"
+
+
+def claims(form: Format, text: str, programs: tuple[str, ...], plan: Plan) -> list[tuple[Rule, pl.DataFrame]]:
+    """Every rule of `form` that takes `text` when it is the first to see it, with what it reads."""
+    found = []
+    program = programs[0] if programs else ""
+    row = pl.DataFrame(
+        {"line": pl.Series([1], dtype=pl.UInt64), "message": [text], "format": [form.name], "program": [program], "instance": [form.name],
+         "host": ["host"], "pid": ["1"], "stamp": [None], "stamp_kind": [""], "zone": [None]}
+    )  # fmt: skip
+    for compiled in plan.rules[form.name]:
+        if compiled.rule.programs and program and program not in compiled.rule.programs:
+            continue
+        taken, _ = normalize._apply(row, compiled, form.name, plan)
+        if taken:
+            found.append((compiled.rule, taken[0]))
+    return found
+
+
+def check(parsers: Path | None = None) -> tuple[list[str], int]:
+    """Prove every sample.
+
+    A sample must be taken by its own rule before any other, and give the values that are written below it. Rules without
+    a list of programs are the last resort of their format and may understand what a rule before them has taken.
+
+    Returns
+    -------
+    faults
+        A sentence for each sample that is not as promised, and for each rule without sample or reference.
+    samples
+        How many samples were read.
+    """
+    plan = api.load(parsers)
+    faults, count = [], 0
+    for form in plan.grammar.formats:
+        for rule in form.rules:
+            if not rule.samples:
+                faults.append(f"{rule.name}: the rule has no sample")
+            if not rule.references and rule.event is not None:
+                faults.append(f"{rule.name}: the rule has no reference (ref …)")
+            for sample in rule.samples:
+                count += 1
+                faults += _prove(form, rule, sample, plan)
+    for e in plan.envelopes:
+        for sample in e.envelope.samples:
+            count += 1
+            faults += _prove_envelope(e.envelope.name, e.envelope.file, sample, plan)
+    return faults, count
+
+
+def _prove(form: Format, rule: Rule, sample: Sample, plan: Plan) -> list[str]:
+    where = f"{Path(form.file).name}:{sample.line}"
+    found = claims(form, sample.text, rule.programs, plan)
+    if not found:
+        return [f"{where}: no rule takes this sample"]
+    first, table = found[0]
+    if first is not rule:
+        return [f"{where}: this sample is taken by the rule at {first.name}, not by its own at line {rule.line}"]
+    twice = [r.name for r, _ in found[1:] if bool(r.programs) == bool(rule.programs)]
+    if twice:
+        return [f"{where}: this sample is claimed by {', '.join(twice)} too"]
+    row = table.to_dicts()[0]
+    return [
+        f"{where}: {column} should be {want!r}, is {row.get(column)!r}"
+        for column, want in sample.expect.items()
+        if str("" if row.get(column) is None else row[column]) != want or (want != "" and row.get(column) is None)
+    ]
+
+
+def _prove_envelope(name: str, file: str, sample: Sample, plan: Plan) -> list[str]:
+    lines = pl.DataFrame({"line": pl.Series([1], dtype=pl.UInt64), "offset": pl.Series([0], dtype=pl.UInt64), "text": [sample.text]})
+    where = f"{Path(file).name}:{sample.line}"
+    faults = []
+    for e in plan.envelopes:
+        opened, _ = normalize.open_envelopes(lines, plan, (e.envelope.name,))
+        if opened.is_empty():
+            if e.envelope.name == name:
+                faults.append(f"{where}: the envelope {name} does not take its own sample")
+            continue
+        if e.envelope.name != name:
+            faults.append(f"{where}: this sample is claimed by the envelope {e.envelope.name} too")
+            continue
+        row = opened.rename({"stamp": "time"}).to_dicts()[0]
+        faults += [f"{where}: {k} should be {v!r}, is {row.get(k)!r}" for k, v in sample.expect.items() if (row.get(k) or "") != v]
+    return faults
+
+
+def explain(line: str, parsers: Path | None = None) -> str:
+    """What is made of one line, in words for a terminal."""
+    from maillog_forensics.text import visible
+
+    plan = api.load(parsers)
+    lines = pl.DataFrame({"line": pl.Series([1], dtype=pl.UInt64), "offset": pl.Series([0], dtype=pl.UInt64), "text": [line]})
+    opened, _ = normalize.open_envelopes(lines, plan)
+    if opened.is_empty():
+        return "no envelope fits: the line does not begin like a log record that this program knows (see 'formats list')\n"
+    opened, _ = normalize._open_nested(opened, plan)
+    opened = normalize._split_tags(opened, plan)
+    row = opened.to_dicts()[0]
+    out = [f"{name:<16} {visible(str(row[name]))}" for name in ("stamp", "host", "tag", "instance", "program", "pid") if row[name]]
+    if row["format"] is None:
+        return "\n".join([*out, "no format claims this tag: the line is counted as ignored (another program's line)"]) + "\n"
+    which: list[tuple[int, str]] = []
+    events, ledger = normalize.read_rules(opened, plan, which=which)
+    out.append(f"{'format':<16} {row['format']}")
+    out.append(f"{'rule':<16} {which[0][1] if which else 'none: the line is counted as unrecognised'}")
+    for event in clock.naive(events).to_dicts() if events.height else []:
+        out += [f"  {k:<14} {visible(str(v))}" for k, v in event.items() if v is not None and k in schema.EVENTS and k != "line"]
+    return "\n".join(out) + "\n"

@@ -1,0 +1,108 @@
+"""The command line: words and progress to stderr, data to stdout. Every heavy import waits until a command needs it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from maillog_forensics.errors import MaillogForensicsError, NoInputError, UsageError
+
+app = typer.Typer(
+    name="maillog-forensics",
+    help="Finds mail loops and NDR storms in Postfix, Exim and Exchange logs, and writes the incident report.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+)
+formats = typer.Typer(help="The log formats this program knows (parsers/*.grammar).", no_args_is_help=True)
+app.add_typer(formats, name="formats")
+
+Paths = Annotated[list[str], typer.Argument(metavar="PATH...", help="Log files, directories, globs, or - for standard input.")]
+Tz = Annotated[str | None, typer.Option("--tz", metavar="ZONE", help="Zone of stamps that carry none: Asia/Manila, +08:00.")]
+Year = Annotated[int | None, typer.Option("--year", min=1980, max=2199, help="Year of the last line, where stamps carry none.")]
+Parsers = Annotated[Path | None, typer.Option("--parsers", metavar="DIR", help="A folder with your own *.grammar files.")]
+Format = Annotated[str | None, typer.Option("--format", metavar="NAME", help="Read every file as this format (see 'formats list').")]
+
+
+@app.command()
+def normalize(
+    paths: Paths,
+    output: Annotated[str, typer.Option("-o", "--output", metavar="FILE", help=".parquet, .jsonl or .csv; - for JSON Lines to standard output.")],
+    tz: Tz = None,
+    year: Year = None,
+    format: Format = None,
+    parsers: Parsers = None,
+) -> None:
+    """Read logs and write the events table."""
+    from maillog_forensics.api import normalize as run
+    from maillog_forensics.writers import write_events
+
+    events, reports, problems = run(paths, tz=tz, year=year, format=format, parsers=parsers)
+    _tell(problems)
+    for report in reports:
+        _tell(f"{report.about.path}: {p}" for p in report.about.problems)
+    write_events(events, output)
+    if not any(r.recognised for r in reports):
+        raise NoInputError("no line of a mail server was found in these inputs")
+
+
+@formats.command("list")
+def formats_list(parsers: Parsers = None) -> None:
+    """Formats, with the number of their rules and samples."""
+    from maillog_forensics import checking
+
+    sys.stdout.write(checking.listing(parsers))
+
+
+@formats.command("check")
+def formats_check(parsers: Parsers = None) -> None:
+    """Prove every sample of every rule, and that no sample is claimed by two rules."""
+    from maillog_forensics import checking
+
+    faults, samples = checking.check(parsers)
+    _tell(faults)
+    typer.echo(f"{samples} samples, {len(faults)} fault{'' if len(faults) == 1 else 's'}", err=True)
+    if faults:
+        raise typer.Exit(1)
+
+
+@formats.command("explain")
+def formats_explain(line: Annotated[str, typer.Argument(help="One line of a log, in quotes.")], parsers: Parsers = None) -> None:
+    """Show which rule takes a line, and what it reads from it."""
+    from maillog_forensics import checking
+
+    sys.stdout.write(checking.explain(line, parsers))
+
+
+def _tell(sentences) -> None:
+    from maillog_forensics.text import visible
+
+    for sentence in sentences:
+        typer.echo(visible(sentence), err=True)
+
+
+def main() -> None:
+    """Entry point: exceptions of our own become one sentence and an exit code."""
+    try:
+        app()
+    except UsageError as error:
+        _fail(str(error), 2)
+    except NoInputError as error:
+        _fail(str(error), 3)
+    except MaillogForensicsError as error:
+        _fail(str(error), 1)
+    except BrokenPipeError:
+        sys.stderr.close()
+        raise SystemExit(0) from None
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+
+
+def _fail(sentence: str, code: int) -> None:
+    from maillog_forensics.text import visible
+
+    typer.echo(f"maillog-forensics: {visible(sentence)}", err=True)
+    raise SystemExit(code)

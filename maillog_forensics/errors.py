@@ -1,0 +1,31 @@
+"""Everything this package raises on purpose. Bad *data* is never an exception: it is counted, shown and kept."""
+
+from __future__ import annotations
+
+
+class MaillogForensicsError(Exception):
+    """Root of the tree; its text is one sentence that can be shown to a user as it is."""
+
+
+class UsageError(MaillogForensicsError):
+    """The command or a parameter can't mean anything (exit code 2)."""
+
+
+class NoInputError(MaillogForensicsError):
+    """Nothing among the inputs could be read or recognised (exit code 3)."""
+
+
+class GrammarError(MaillogForensicsError):
+    """A grammar file is wrong; the text names file, line and column."""
+
+    def __init__(self, file: str, line: int, column: int, problem: str) -> None:
+        super().__init__(f"{file}:{line}:{column}: {problem}")
+        self.file, self.line, self.column, self.problem = file, line, column, problem
+
+
+class SchemaError(MaillogForensicsError):
+    """A table does not have the columns that its stage promises: a defect of this program."""
+
+
+class FindingsError(MaillogForensicsError):
+    """A findings file is not one that this version can read."""

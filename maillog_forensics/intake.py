@@ -1,0 +1,221 @@
+"""One input after the other: from a path to its events, its ledger and the basis of its clock.
+
+This is the driver of `sources`, `normalize`, `records` and `clock`; it holds no knowledge of any format.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from maillog_forensics import clock, normalize, records, schema, sources
+from maillog_forensics.clock import TimeBasis
+from maillog_forensics.normalize import Plan
+
+_HEAD_LINES = 400
+_SHAPES_KEPT = 20
+
+
+@dataclass
+class Shape:
+    """A kind of line that nothing knows: how often, and one of them."""
+
+    shape: str
+    count: int
+    line: int
+    sample: str
+
+
+@dataclass
+class InputReport:
+    """What became of one input: the ledger adds up to `lines`."""
+
+    about: sources.Input
+    parsed: int = 0
+    ignored: int = 0
+    unrecognised: int = 0
+    damaged: int = 0
+    format: str = "unknown"
+    first: dt.datetime | None = None
+    last: dt.datetime | None = None
+    basis: TimeBasis = field(default_factory=TimeBasis)
+    shapes: list[Shape] = field(default_factory=list)
+    events: int = 0
+
+    @property
+    def recognised(self) -> bool:
+        """Whether a line of a mail server was found in it."""
+        return self.parsed > 0
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user may say about the inputs."""
+
+    tz: str | None = None
+    year: int | None = None
+    format: str | None = None
+    chunk_bytes: int = sources.CHUNK_BYTES
+
+
+def take_in(path: str, plan: Plan, options: Options, progress: Callable[[int], None] | None = None) -> tuple[pl.DataFrame, InputReport]:
+    """Read one input completely.
+
+    Returns
+    -------
+    events
+        The events table (`schema.EVENTS`), in the order of the lines.
+    report
+        Ledger, hashes, time basis; problems in words are in `report.about.problems`.
+    """
+    about = sources.Input(path)
+    report = InputReport(about)
+    order: tuple[str, ...] | None = None
+    reader: records.Reader | None = None
+    tables: list[pl.DataFrame] = []
+    shapes: list[pl.DataFrame] = []
+    turns = 0
+    last_wall: dt.datetime | None = None
+    zoneless = yearless = False
+    for chunk in sources.read(path, about, chunk_bytes=options.chunk_bytes):
+        lines = chunk.lines
+        if order is None:
+            head = lines.head(_HEAD_LINES)
+            reader = records.recognise(head, plan, path, options.format)
+            order = _rank_envelopes(head, plan)
+        events, ledger = reader.parse(lines) if reader else normalize.parse(lines, plan, order)
+        ledger = _mark_cut(ledger, chunk.cut)
+        counts = dict(ledger.group_by("state").len().iter_rows())
+        for state in schema.LINE_STATES:
+            setattr(report, state, getattr(report, state) + counts.get(state, 0))
+        if counts.get("unrecognised"):
+            shapes.append(_shapes(lines.join(ledger.filter(pl.col("state") == "unrecognised"), on="line", how="semi")))
+        if progress:
+            progress(about.decompressed_bytes)
+        if events.is_empty():
+            continue
+        events = clock.naive(events)
+        zoneless |= bool((~events["_utc"]).any())
+        if events["_yearless"].any():
+            yearless = True
+            wall = events.filter("_yearless")["_wall"].drop_nulls()
+            if wall.len():
+                before = pl.Series([last_wall], dtype=wall.dtype) if last_wall else wall.head(1)
+                turn = turns + clock.rollovers(pl.concat([before.alias("_wall"), wall]))[1:]
+                events = events.with_columns(
+                    _turn=pl.when(pl.col("_yearless") & pl.col("_wall").is_not_null()).then(pl.lit(turns)).otherwise(turns)
+                )
+                if turn.len() and turn[-1] != turns or turn.n_unique() > 1:
+                    at = events.with_row_index("_i").filter("_yearless", pl.col("_wall").is_not_null())["_i"]
+                    column = pl.Series([turns] * events.height, dtype=pl.Int32).scatter(at, turn.cast(pl.Int32))
+                    events = events.with_columns(_turn=column)
+                turns, last_wall = int(turn[-1]), wall[-1]
+        if "_turn" not in events.columns:
+            events = events.with_columns(_turn=pl.lit(turns, dtype=pl.Int32))
+        keep = [c for c in events.columns if c in schema.EVENTS or c.startswith("_")]
+        where = lines.select("line", "offset")
+        tables.append(events.select(keep).drop("offset", strict=False).join(where, on="line", how="left", maintain_order="left"))
+    table = pl.concat(tables, how="diagonal_relaxed") if tables else pl.DataFrame()
+    if table.height:
+        report.basis = clock.decide(
+            clock.proofs(table), yearless=yearless, zoneless=zoneless, last_wall=last_wall, turns=turns,
+            modified=about.modified, tz=options.tz, year=options.year,
+        )  # fmt: skip
+        table = clock.settle(table, report.basis, turns)
+    events = _finish(table, path)
+    report.events = events.height
+    report.format = _name_format(events, reader)
+    report.shapes = _top_shapes(shapes)
+    if events.height:
+        report.first, report.last = events["time"].min(), events["time"].max()  # type: ignore[assignment]
+    if not report.recognised and about.lines and not about.unreadable:
+        about.problems.append(_unknown_sentence(shapes))
+    return events, report
+
+
+def _rank_envelopes(head: pl.DataFrame, plan: Plan) -> tuple[str, ...]:
+    """All envelopes, those that fit the first lines best in front."""
+    score = {}
+    for e in plan.envelopes:
+        opened, _ = normalize.open_envelopes(head, plan, (e.envelope.name,))
+        score[e.envelope.name] = opened.height
+    return tuple(sorted(score, key=lambda name: -score[name]))
+
+
+def _mark_cut(ledger: pl.DataFrame, cut: tuple[int, ...]) -> pl.DataFrame:
+    if not cut:
+        return ledger
+    return ledger.with_columns(state=pl.when(pl.col("line").is_in(list(cut))).then(pl.lit("damaged")).otherwise("state"))
+
+
+def _finish(table: pl.DataFrame, path: str) -> pl.DataFrame:
+    if table.is_empty():
+        return schema.empty(schema.EVENTS)
+    changes = [pl.lit(path).alias("source")]
+    if "queue_id" in table.columns:
+        changes.append(pl.when(pl.col("queue_id") != "NOQUEUE").then("queue_id").alias("queue_id"))
+    for column in ("client_ip", "client_host"):
+        if column in table.columns:
+            changes.append(pl.col(column).alias(column))
+    host = host_of(path)
+    if host:
+        changes.append((pl.col("host") if "host" in table.columns else pl.lit(None, dtype=pl.String)).fill_null(host).alias("host"))
+    return schema.conform(table.with_columns(changes), schema.EVENTS, "events")
+
+
+_LOG_NAME = re.compile(r"[._-]?(exim_?)?(main|reject|panic|mail|maillog|mail\.log|mail\.err|mail\.warn|journal|syslog).*$", re.IGNORECASE)
+
+
+def host_of(path: str) -> str | None:
+    """The host that a file or folder is named after, where its lines name none (Exim's own files): mx.example.org.exim_mainlog."""
+    for name in (os.path.basename(path), os.path.basename(os.path.dirname(path))):
+        candidate = _LOG_NAME.sub("", name)
+        if re.fullmatch(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", candidate) and not re.fullmatch(r"[0-9.]+", candidate):
+            return candidate.lower()
+    return None
+
+
+def _name_format(events: pl.DataFrame, reader: records.Reader | None) -> str:
+    if reader:
+        return reader.name
+    if events.is_empty():
+        return "unknown"
+    return "+".join(events["mta"].drop_nulls().unique().sort().to_list()) or "unknown"
+
+
+_MASKS = ((r"[^\s<>@]+@[^\s<>,;:()]+", "<addr>"), (r"\b[0-9a-fA-F]{1,4}(?::[0-9a-fA-F]{0,4}){2,7}\b|\b\d{1,3}(?:\.\d{1,3}){3}\b", "<ip>"),
+          (r"\b(?:[0-9A-F]{6,}|[0-9A-Za-z]{6}-[0-9A-Za-z]{6,11}-[0-9A-Za-z]{2,4})\b", "<id>"), (r'"[^"]*"', '"…"'), (r"\d+", "0"))  # fmt: skip
+
+
+def _shapes(lines: pl.DataFrame) -> pl.DataFrame:
+    """Cluster lines by what stays when addresses, ids and numbers are masked."""
+    shape = pl.col("text").str.slice(0, 400)
+    for expression, mask in _MASKS:
+        shape = shape.str.replace_all(expression, mask)
+    return (
+        lines.with_columns(shape=shape.str.slice(0, 160))
+        .group_by("shape")
+        .agg(count=pl.len(), line=pl.col("line").min(), sample=pl.col("text").sort_by("line").first().str.slice(0, 400))
+        .sort(["count", "line"], descending=[True, False])
+        .head(200)
+    )
+
+
+def _top_shapes(parts: list[pl.DataFrame]) -> list[Shape]:
+    if not parts:
+        return []
+    table = pl.concat(parts).group_by("shape").agg(pl.col("count").sum(), pl.col("line").min(), pl.col("sample").first())
+    table = table.sort(["count", "line"], descending=[True, False]).head(_SHAPES_KEPT)
+    return [Shape(**row) for row in table.to_dicts()]
+
+
+def _unknown_sentence(shapes: list[pl.DataFrame]) -> str:
+    sample = shapes[0]["sample"][0] if shapes and shapes[0].height else ""
+    if "HTTP/1." in sample and '" ' in sample:
+        return "this looks like a web server's log, not a mail log; name the mail server's log instead (for instance /var/log/mail.log)"
+    return "no line of a mail server was recognised; try 'maillog-forensics formats explain LINE' with one of its lines, or name another file"

@@ -1,0 +1,54 @@
+"""Writing tables: one function for each file kind, under a temporary name first."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import polars as pl
+
+from maillog_forensics import schema
+from maillog_forensics.errors import UsageError
+
+_KINDS = (".parquet", ".jsonl", ".ndjson", ".csv")
+
+
+def write_events(events: pl.DataFrame, target: str) -> None:
+    """Write the events table to `target`; "-" is JSON Lines on standard output.
+
+    Raises
+    ------
+    UsageError
+        For a file name whose kind is not known.
+    """
+    if target == "-":
+        plain(events).write_ndjson(sys.stdout.buffer)
+        return
+    kind = Path(target).suffix
+    if kind not in _KINDS:
+        raise UsageError(f"-o {target}: the name must end in one of {', '.join(_KINDS)}")
+    temporary = f"{target}.{os.getpid()}.tmp"
+    try:
+        if kind == ".parquet":
+            events.write_parquet(temporary, compression="zstd", metadata={"maillog-forensics/events": str(schema.SCHEMA_VERSION)})
+        elif kind == ".csv":
+            defuse(plain(events)).write_csv(temporary)
+        else:
+            plain(events).write_ndjson(temporary)
+        os.replace(temporary, target)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def plain(events: pl.DataFrame) -> pl.DataFrame:
+    """Times as ISO 8601 text with Z, enums as text."""
+    return events.with_columns(
+        pl.col(pl.Datetime).dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ"), pl.col(pl.Enum).cast(pl.String)
+    )
+
+
+def defuse(table: pl.DataFrame) -> pl.DataFrame:
+    """Put a ' before text that a spreadsheet would run as a formula."""
+    formula = pl.col(pl.String).str.contains(r"^[=+\-@\t\r]")
+    return table.with_columns(pl.when(formula).then(pl.lit("'") + pl.col(pl.String)).otherwise(pl.col(pl.String)).name.keep())
