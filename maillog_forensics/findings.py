@@ -1,0 +1,395 @@
+"""The one document that every renderer sees: frozen, complete without the logs, published as JSON Schema.
+
+`incidents` fills it, `report` and the other renderers read it, `render FINDINGS.json` reads it years later.
+Times are UTC (RFC 3339); durations are seconds; sizes are bytes.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from maillog_forensics.errors import FindingsError
+
+SCHEMA = "maillog-forensics/findings/1"
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Kind(StrEnum):
+    """What an incident is."""
+
+    MAIL_LOOP = "mail_loop"
+    NDR_STORM = "ndr_storm"
+
+
+class LoopType(StrEnum):
+    """What goes round: new answers, the same message, notifications, or answers through a list."""
+
+    AUTO_RESPONSE = "auto_response"
+    FORWARDING = "forwarding"
+    NOTIFICATION = "notification"
+    LIST = "list"
+
+
+class StormType(StrEnum):
+    """Where the notifications of a storm come from."""
+
+    BACKSCATTER = "backscatter"
+    OUTBOUND_BOUNCES = "outbound_bounces"
+    DOUBLE_BOUNCES = "double_bounces"
+    DELAY_NOTICES = "delay_notices"
+
+
+class Severity(StrEnum):
+    """info is worth one line and no alarm."""
+
+    INFO = "info"
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
+SEVERITIES = tuple(Severity)
+
+
+class Ending(StrEnum):
+    """What ended an incident. A log that stops is not an end: that is ONGOING."""
+
+    MAILBOX_FULL = "mailbox_full"
+    SENDING_LIMIT = "sending_limit"
+    HOP_LIMIT = "hop_limit"
+    BLOCKED = "blocked"
+    OPERATOR = "operator"
+    QUIET = "quiet"
+    ONGOING = "ongoing"
+
+
+class Evidence(_Document):
+    """A line of a log: everything claimed leads to some of these."""
+
+    source: str
+    line: int
+    offset: int
+    text: str
+    """The line as it stands in the log (broken bytes as escapes), cut at 2,000 characters."""
+    note: str = ""
+    """What the line shows: first turn, last turn, the guard that ended it …"""
+
+
+class Arrow(_Document):
+    """One step of a loop: mail that `origin` sends when it has received, to `target`."""
+
+    origin: str
+    target: str
+    messages: int
+    median_lag_s: float | None = None
+    """From the arrival at `origin` to the answer, NULL where only one side's log is there."""
+    spread: float | None = None
+    """Robust standard deviation of the natural logarithm of the lag; people: above 0.5, machines: below 0.35."""
+    proof: Literal["logged_link", "same_message_id", "time_pattern"]
+    program: str = ""
+    """What wrote or carried the mail as far as the log tells: vacation, T=userautoreply, bounce …"""
+    host: str = ""
+    null_sender: int = 0
+    """How many of the messages had the null reverse-path."""
+
+
+class Factor(_Document):
+    """One reason for or against, with the value measured and the threshold it was held against."""
+
+    name: str
+    value: float | str
+    threshold: str = ""
+    supports: bool
+    words: str
+
+
+class Confidence(_Document):
+    """How sure: proven (logged links or the same message), likely, or possible."""
+
+    level: Literal["proven", "likely", "possible"]
+    score: float = Field(ge=0, le=1)
+    factors: tuple[Factor, ...] = ()
+
+
+class LookAlike(_Document):
+    """Honest traffic that looks similar, and why this is not it (or, where `ruled_out` is false, that it may be)."""
+
+    name: str
+    ruled_out: bool
+    reason: str
+
+
+class EndedBy(_Document):
+    """What ended it, by whose guard, with the line that says so."""
+
+    reason: Ending
+    side: Literal["ours", "theirs", "unknown"] = "unknown"
+    host: str = ""
+    text: str = ""
+    """The guard's own words."""
+    signature: str = ""
+    """Id of the signature that recognised them."""
+    evidence: tuple[Evidence, ...] = ()
+
+
+class Trigger(_Document):
+    """The first message of the chain."""
+
+    time: dt.datetime
+    sender: str
+    recipient: str
+    message_id: str | None = None
+    queue_id: str | None = None
+    host: str = ""
+    client: str = ""
+    subject: str | None = None
+    evidence: tuple[Evidence, ...] = ()
+
+
+class Harm(_Document):
+    """What it did to the rest. Zero is a finding too."""
+
+    share_of_traffic: float = 0.0
+    """Messages of the incident among all messages between its start and its end, 0 to 1."""
+    bytes: int = 0
+    ndrs_sent: int = 0
+    innocent_recipients: int = 0
+    """Mailboxes outside the incident that received notifications because of it."""
+    mailboxes_filled: tuple[str, ...] = ()
+    queue_delay_before_s: float | None = None
+    """Median delay of everyone else's deliveries in an equally long time before."""
+    queue_delay_during_s: float | None = None
+    queue_delay_p95_before_s: float | None = None
+    queue_delay_p95_during_s: float | None = None
+    deferrals_during: int = 0
+    overload_signs: tuple[Evidence, ...] = ()
+    reputation_signs: tuple[Evidence, ...] = ()
+
+
+class Cause(_Document):
+    """The probable cause: an id that names a file of wording under reports/causes/, and the side that can mend it."""
+
+    id: str
+    side: Literal["ours", "theirs", "both", "unknown"]
+    sentence: str
+    inferred: bool = True
+
+
+class Remedy(_Document):
+    """Something to do. `commands` is printed, never run."""
+
+    when: Literal["now", "lasting"]
+    mta: str
+    title: str
+    commands: str = ""
+    touches: int | None = None
+    """How many queued messages the commands would touch, as far as the logs tell."""
+    warning: str = ""
+
+
+class Bin(_Document):
+    """A step of a time series."""
+
+    time: dt.datetime
+    messages: int
+    """Messages of the incident."""
+    others: int
+    """All other messages in the logs."""
+    detail: dict[str, int] = {}
+    """Storms: notifications by enhanced status code or origin."""
+
+
+class Series(_Document):
+    """Rate over time, at most some 400 steps."""
+
+    step_s: int
+    bins: tuple[Bin, ...]
+    baseline: float = 0.0
+    """Expected messages of this kind in a step, from the time outside the incident."""
+    peak_at: dt.datetime | None = None
+
+
+class Moment(_Document):
+    """A turning point for the timeline."""
+
+    time: dt.datetime
+    words: str
+    evidence: tuple[Evidence, ...] = ()
+
+
+class Incident(_Document):
+    """One loop or one storm."""
+
+    id: str
+    kind: Kind
+    type: LoopType | StormType
+    severity: Severity
+    confidence: Confidence
+    headline: str
+    members: tuple[str, ...]
+    """Mailboxes in cycle order (storms: the mailbox that is hit)."""
+    aliases: dict[str, tuple[str, ...]] = {}
+    """Member to the other addresses under which the logs name it."""
+    hosts: tuple[str, ...]
+    started: dt.datetime
+    ended: dt.datetime
+    messages: int
+    transfers: int
+    copies: int = 0
+    bytes: int
+    turns: int
+    period_s: float | None = None
+    """Median time of a whole turn."""
+    peak_per_minute: float
+    growth_bytes_per_turn: float | None = None
+    arrows: tuple[Arrow, ...] = ()
+    trigger: Trigger | None = None
+    ended_by: EndedBy
+    still_queued: tuple[str, ...] = ()
+    """Queue ids of its messages that the logs show as not yet gone (at most 200)."""
+    cause: Cause
+    harm: Harm = Harm()
+    look_alikes: tuple[LookAlike, ...] = ()
+    remedies: tuple[Remedy, ...] = ()
+    moments: tuple[Moment, ...] = ()
+    series: Series | None = None
+    origins: dict[str, int] = {}
+    """Storms: host that made the notifications to their number."""
+    codes: dict[str, int] = {}
+    """Enhanced status codes seen, with their number."""
+    message_ids: tuple[str, ...] = ()
+    """Some of the Message-IDs, first and last ones."""
+    evidence: tuple[Evidence, ...] = ()
+    evidence_total: int = 0
+    """How many log lines belong to it altogether."""
+
+
+class UnknownShape(_Document):
+    """A kind of line that nothing knows."""
+
+    shape: str
+    count: int
+    line: int
+    sample: str
+
+
+class InputFile(_Document):
+    """The ledger and the custody of one input; parsed + ignored + unrecognised + damaged = lines."""
+
+    path: str
+    sha256: str
+    bytes: int
+    compression: str = "none"
+    decompressed_sha256: str
+    lines: int
+    parsed: int
+    ignored: int
+    unrecognised: int
+    damaged: int
+    duplicates: int = 0
+    """Among the parsed: lines that another input had already told."""
+    first: dt.datetime | None = None
+    last: dt.datetime | None = None
+    format: str
+    zone: str
+    zone_basis: str
+    year_basis: str
+    problems: tuple[str, ...] = ()
+    unrecognised_shapes: tuple[UnknownShape, ...] = ()
+
+
+class Traffic(_Document):
+    """All mail in the logs, for comparison."""
+
+    messages: int = 0
+    deliveries: int = 0
+    bounced: int = 0
+    deferred: int = 0
+    rejected: int = 0
+    notifications: int = 0
+    mailboxes: int = 0
+    hosts: tuple[str, ...] = ()
+    mtas: tuple[str, ...] = ()
+    first: dt.datetime | None = None
+    last: dt.datetime | None = None
+    series: Series | None = None
+
+
+class Search(_Document):
+    """What one detector looked at: proof that "nothing found" has looked."""
+
+    detector: str
+    candidates: int
+    """Pairs, rings or recipients that were examined closely."""
+    found: int
+    set_aside: dict[str, int] = {}
+    """Look-alike that they were, to their number."""
+    words: str = ""
+
+
+class Run(_Document):
+    """How this document was made: the only part that differs from run to run on the same input."""
+
+    version: str
+    command: str = ""
+    started_at: dt.datetime | None = None
+    elapsed_s: float = 0.0
+    parameters: dict[str, str | int | float | bool | None] = {}
+    libraries: dict[str, str] = {}
+    pseudonymized: bool = False
+    redacted: tuple[str, ...] = ()
+
+
+class Findings(_Document):
+    """The findings file."""
+
+    schema_: Literal["maillog-forensics/findings/1"] = Field(SCHEMA, alias="schema")
+    run: Run
+    inputs: tuple[InputFile, ...]
+    traffic: Traffic = Traffic()
+    incidents: tuple[Incident, ...] = ()
+    possible: tuple[Incident, ...] = ()
+    """Listed apart: too weak for an alarm (confidence possible)."""
+    searches: tuple[Search, ...] = ()
+    limits: tuple[str, ...] = ()
+    """What these logs can't show, in sentences."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+def write(findings: Findings) -> str:
+    """The findings as JSON text, keys in the order of the model."""
+    return findings.model_dump_json(by_alias=True, indent=1) + "\n"
+
+
+def read(path: str) -> Findings:
+    """Read a findings file.
+
+    Raises
+    ------
+    FindingsError
+        When the file can't be read or is not a findings file of this version.
+    """
+    try:
+        return Findings.model_validate_json(Path(path).read_text("utf-8"))
+    except OSError as error:
+        raise FindingsError(f"{path}: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(p) for p in first["loc"])
+        raise FindingsError(f"{path}: not a findings file of this version ({where or 'document'}: {first['msg']})") from error
+
+
+def json_schema() -> dict:
+    """JSON Schema (2020-12) of the findings file."""
+    schema = Findings.model_json_schema(by_alias=True)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA, **schema}
