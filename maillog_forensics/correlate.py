@@ -1,0 +1,208 @@
+"""From events to messages and deliveries, and the links between them.
+
+A *message* is one stay of a mail in one queue; its key is host, queue id and epoch, since queue ids are used again.
+A *logical* message is what its sender would call one message: the same Message-ID on every host and in every pass.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from maillog_forensics import addresses, schema
+
+KEY = ["host_key", "key", "epoch"]
+
+MESSAGES: dict[str, pl.DataType | type[pl.DataType]] = {
+    "mid": pl.UInt32, "host_key": pl.String, "host": pl.String, "instance": pl.String, "mta": pl.String, "queue_id": pl.String,
+    "epoch": pl.UInt32, "first": schema.TIME, "last": schema.TIME, "message_id": pl.String, "logical": pl.String,
+    "sender": pl.String, "size": pl.Int64, "recipients": pl.Int32, "client_host": pl.String, "client_ip": pl.String,
+    "user": pl.String, "subject": pl.String, "removed": pl.Boolean, "is_notification": pl.Boolean, "parent": pl.UInt32,
+    "reference": pl.String, "source": pl.String, "line": pl.UInt64, "offset": pl.UInt64, "lines": pl.UInt32,
+}  # fmt: skip
+"""One row for each stay in a queue. `parent` is the mid of the message that this one answers or returns."""
+
+DELIVERIES: dict[str, pl.DataType | type[pl.DataType]] = {
+    "mid": pl.UInt32, "recipient": pl.String, "orig_recipient": pl.String, "attempts": pl.UInt32, "first": schema.TIME,
+    "last": schema.TIME, "event": schema.EVENT, "outcome": pl.String, "transport": pl.String, "relay_host": pl.String,
+    "relay_ip": pl.String, "next_queue_id": pl.String, "dsn": pl.String, "smtp_code": pl.Int16, "diagnostic": pl.String,
+    "delay_s": pl.Float64, "source": pl.String, "line": pl.UInt64, "offset": pl.UInt64,
+}  # fmt: skip
+"""One row for each recipient of a message; outcome and diagnostic are those of the last attempt."""
+
+_DELIVERY_EVENTS = ("deliver", "defer", "bounce", "expire", "discard")
+
+
+@dataclass(frozen=True)
+class Mail:
+    """What correlation makes of the events.
+
+    Attributes
+    ----------
+    messages, deliveries
+        Tables of `MESSAGES` and `DELIVERIES`.
+    attempts
+        Events that belong to no message: refusals at the door, notices.
+    """
+
+    messages: pl.DataFrame
+    deliveries: pl.DataFrame
+    attempts: pl.DataFrame
+
+
+def correlate(events: pl.DataFrame) -> Mail:
+    """Put messages together.
+
+    Parameters
+    ----------
+    events
+        Table of `schema.EVENTS`; any order of files, lines of one file in order.
+
+    Returns
+    -------
+    Mail
+
+    Notes
+    -----
+    One sort and two group-bys: n log n. Ties of one-second stamps are broken by the line number.
+    """
+    keyed = _with_epochs(events)
+    inside = keyed.filter(pl.col("key").is_not_null())
+    messages = _messages(inside)
+    inside = inside.join(messages.select(*KEY, "mid"), on=KEY, how="left")
+    deliveries = _deliveries(inside)
+    messages = _link(messages.drop("key"), deliveries, inside)
+    attempts = keyed.filter(pl.col("key").is_null() | pl.col("event").is_in(["reject", "notice", "hold", "release"])).select(*schema.EVENTS)
+    return Mail(schema.conform(messages, MESSAGES, "messages"), schema.conform(deliveries, DELIVERIES, "deliveries"), attempts)
+
+
+def _with_epochs(events: pl.DataFrame) -> pl.DataFrame:
+    """Add host_key, key and epoch: an id that is given out again after `removed` begins a new life."""
+    folder = pl.col("source").str.replace(r"[^/\\]*$", "")
+    keyed = events.filter(pl.col("time").is_not_null()).with_columns(
+        host_key=pl.coalesce("host", folder),
+        key=pl.coalesce("queue_id", pl.when(pl.col("message_id") != "").then(pl.lit("<") + pl.col("message_id") + ">")),
+    )
+    keyed = keyed.sort("host_key", "key", "time", "source", "line", nulls_last=True)
+    over = ["host_key", "key"]
+    gone = (pl.col("event") == "remove").cast(pl.UInt32)
+    before = gone.cum_sum().over(over) - gone
+    begins = (pl.col("event") == "receive") | ((pl.col("event") == "queue") & pl.col("message_id").is_not_null())
+    return keyed.with_columns(epoch=pl.when(begins).then(before).forward_fill().over(over).fill_null(0))
+
+
+def _known(column: str) -> pl.Expr:
+    return pl.col(column).drop_nulls().first()
+
+
+def _messages(inside: pl.DataFrame) -> pl.DataFrame:
+    about = pl.col("event").is_in(["receive", "queue"])
+    sender = pl.coalesce(
+        pl.col("sender").filter(pl.col("event") == "queue").drop_nulls().first(),
+        pl.col("sender").filter(pl.col("event") == "receive").drop_nulls().first(),
+        _known("sender"),
+    )
+    table = inside.group_by(KEY, maintain_order=True).agg(
+        _known("host"),
+        _known("mta"),
+        pl.coalesce(pl.col("instance").filter(pl.col("event") == "queue").drop_nulls().last(), _known("instance")).alias("instance"),
+        _known("queue_id"),
+        first=pl.col("time").min(),
+        last=pl.col("time").max(),
+        message_id=_known("message_id"),
+        sender=sender,
+        size=pl.col("size").filter(about).drop_nulls().last(),
+        recipients=pl.col("recipients").drop_nulls().max(),
+        client_host=pl.col("client_host").filter(about).drop_nulls().first(),
+        client_ip=pl.col("client_ip").filter(about).drop_nulls().first(),
+        user=_known("user"),
+        subject=_known("subject"),
+        reference=_known("reference"),
+        removed=(pl.col("event") == "remove").any(),
+        parent_queue_id=pl.col("parent_queue_id").filter(pl.col("event") == "receive").drop_nulls().first(),
+        source=pl.col("source").first(),
+        line=pl.col("line").first(),
+        offset=pl.col("offset").first(),
+        lines=pl.len(),
+    )
+    table = table.sort("first", "source", "line").with_row_index("mid")
+    given = pl.col("message_id").is_not_null() & (pl.col("message_id") != "")
+    own = pl.concat_str("host_key", pl.lit("/"), pl.col("key"), pl.lit("/"), pl.col("epoch").cast(pl.String))
+    return table.with_columns(logical=pl.when(given).then("message_id").otherwise(own))
+
+
+def _deliveries(inside: pl.DataFrame) -> pl.DataFrame:
+    rows = inside.filter(pl.col("event").is_in(_DELIVERY_EVENTS), pl.col("recipient").is_not_null())
+    return (
+        rows.sort("mid", "time", "source", "line")
+        .group_by("mid", "recipient", "orig_recipient", maintain_order=True)
+        .agg(
+            attempts=pl.len(),
+            first=pl.col("time").min(),
+            last=pl.col("time").max(),
+            **{c: pl.col(c).last() for c in ("event", "outcome", "diagnostic", "source", "line", "offset")},
+            **{c: pl.col(c).drop_nulls().last() for c in ("transport", "relay_host", "relay_ip", "next_queue_id", "dsn", "smtp_code", "delay_s")},
+        )
+    )
+
+
+def _link(messages: pl.DataFrame, deliveries: pl.DataFrame, inside: pl.DataFrame) -> pl.DataFrame:
+    """Fill `parent` and `is_notification` from the links that the logs write down.
+
+    Postfix's `non-delivery notification: NEW`, Exim's `R=PARENT` on an arrival, Exchange's `reference`.
+    """
+    lives = messages.select("mid", "host_key", "queue_id", "first", "last").filter(pl.col("queue_id").is_not_null())
+
+    def life(rows: pl.DataFrame, queue_column: str, at: str) -> pl.DataFrame:
+        """The message that had the id in `queue_column` when the row was written: the latest that began before."""
+        left = rows.filter(pl.col(queue_column).is_not_null()).with_columns(_at=pl.col(at) + pl.duration(seconds=120)).sort("_at")
+        right = lives.select("host_key", "queue_id", other="mid", began="first").sort("began")
+        return left.join_asof(
+            right, left_on="_at", right_on="began", by_left=["host_key", queue_column], by_right=["host_key", "queue_id"],
+            strategy="backward", check_sortedness=False,
+        ).drop("_at")  # fmt: skip
+
+    notices = inside.filter(pl.col("event") == "dsn", pl.col("next_queue_id").is_not_null()).select(
+        "host_key", "next_queue_id", "time", parent="mid"
+    )
+    by_notice = life(notices, "next_queue_id", "time").select(mid="other", parent="parent", is_notification=pl.lit(True))
+    children = messages.filter(pl.col("parent_queue_id").is_not_null()).select("mid", "host_key", "parent_queue_id", "first", "sender", "user", "mta")
+    daemon = pl.col("user").fill_null("").str.contains(r"(?i)^(debian-)?exim\d*$|^mailnull$|^mail$")
+    by_parent = (
+        life(children, "parent_queue_id", "first")
+        .filter(pl.col("other") != pl.col("mid"))
+        .select("mid", parent="other", is_notification=(pl.col("sender") == "") & daemon & (pl.col("mta") == "exim"))
+    )
+    links = (
+        pl.concat([by_notice, by_parent]).drop_nulls("mid").group_by("mid").agg(pl.col("parent").first(), pl.col("is_notification").any())
+    )
+    by_id = messages.filter(pl.col("message_id").is_not_null()).group_by("message_id").agg(_parent=pl.col("mid").first())
+    double = pl.col("sender").str.contains(r"(?i)^(double-bounce|mailer-daemon|postmaster)@").fill_null(False)
+    return (
+        messages.join(links, on="mid", how="left")
+        .join(by_id, left_on="reference", right_on="message_id", how="left")
+        .with_columns(
+            parent=pl.coalesce("parent", pl.when(pl.col("_parent") != pl.col("mid")).then("_parent")),
+            is_notification=pl.col("is_notification").fill_null(False)
+            | (double & pl.col("parent").is_not_null())
+            | (pl.col("sender").str.starts_with("double-bounce@").fill_null(False)),
+        )
+        .drop("_parent", "parent_queue_id")
+        .sort("mid")
+    )
+
+
+def mailboxes(mail: Mail) -> Mail:
+    """Add canonical mailboxes: `from_box` to messages, `to_box` and `final_box` to deliveries.
+
+    `to_box` is the address that the sender wrote to (before aliases and vacation transports), `final_box` the one that it
+    was handed on to.
+    """
+    messages = mail.messages.with_columns(from_box=addresses.canonical_of(mail.messages["sender"]))
+    written = pl.when(pl.col("orig_recipient").str.contains("@")).then("orig_recipient").otherwise("recipient")
+    deliveries = mail.deliveries.with_columns(_written=mail.deliveries.select(written).to_series())
+    deliveries = deliveries.with_columns(
+        to_box=addresses.canonical_of(deliveries["_written"]), final_box=addresses.canonical_of(deliveries["recipient"])
+    ).drop("_written")
+    return Mail(messages, deliveries, mail.attempts)

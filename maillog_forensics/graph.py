@@ -1,0 +1,173 @@
+"""The mail graph: who wrote to whom, each logical message once, whatever hosts and queues it passed.
+
+The null reverse-path is bound to a mailbox here: to the one whose mail provoked the notification where the log links
+them, else to the mailbox that was last written to, else to the mailer-daemon of the host that handed the mail over.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from maillog_forensics import schema
+from maillog_forensics.addresses import domain
+from maillog_forensics.correlate import Mail
+
+EDGES: dict[str, pl.DataType | type[pl.DataType]] = {
+    "logical": pl.String, "sender": pl.String, "recipient": pl.String, "sent": schema.TIME, "arrived": schema.TIME,
+    "size": pl.Int64, "stays": pl.UInt32, "is_null": pl.Boolean, "is_notification": pl.Boolean, "is_automatic": pl.Boolean,
+    "is_linked": pl.Boolean, "is_inferred": pl.Boolean, "is_delivered": pl.Boolean, "transport": pl.String, "mid": pl.UInt32, "host": pl.String,
+    "order": pl.UInt64,
+}  # fmt: skip
+"""One row for each (logical message, from mailbox, to mailbox).
+
+`sent` is the first sight of the message on any host, `arrived` the last attempt to hand it to this recipient; `stays`
+counts queues; `mid` is the first of them. `is_automatic`: the log says that a machine wrote it; `is_linked`: the log
+links it to the message it answers; `is_inferred`: the sender was inferred, since the log has only the null reverse-path.
+"""
+
+RESPONDER_WORDS = r"(?i)vacation|auto-?_?(?:re(?:ply|spon)|answer)|userauto|out-?of-?office|responder|\boof\b|ooftemplate|replytemplate"
+"""Names that administrators and programs give to transports and users which answer mail."""
+
+ANSWER_WITHIN = "4h"
+"""How far back an unlinked null-sender message may look for the mail that provoked it."""
+
+
+def edges(mail: Mail) -> pl.DataFrame:
+    """Build the edges of the mail graph.
+
+    Parameters
+    ----------
+    mail
+        With the canonical mailboxes that `correlate.mailboxes` adds.
+
+    Returns
+    -------
+    Table of `EDGES`, sorted by `sent`.
+
+    Notes
+    -----
+    Group-bys and as-of joins: n log n in the number of deliveries.
+    """
+    messages = _authors(mail)
+    told = mail.deliveries.group_by("mid", "to_box").agg(
+        arrived=pl.col("last").max(),
+        is_delivered=(pl.col("event") == "deliver").any(),
+        transport=pl.col("transport").drop_nulls().first(),
+        responder=pl.col("transport").str.contains(RESPONDER_WORDS).any(),
+    )
+    rows = messages.join(told, on="mid", how="inner").filter(pl.col("to_box") != "")
+    table = (
+        rows.group_by("logical", "author", "to_box", maintain_order=True)
+        .agg(
+            sent=pl.col("first").min(),
+            arrived=pl.col("arrived").max(),
+            size=pl.col("size").drop_nulls().first(),
+            stays=pl.len(),
+            is_null=pl.col("is_null").any(),
+            is_notification=pl.col("is_notification").any(),
+            is_automatic=pl.col("is_automatic").any(),
+            is_linked=pl.col("is_linked").any(),
+            is_inferred=pl.col("is_inferred").all(),
+            is_delivered=pl.col("is_delivered").any(),
+            transport=pl.col("transport").filter("responder").first(),
+            mid=pl.col("mid").first(),
+            host=pl.col("host").drop_nulls().first(),
+            order=pl.col("line").first(),
+        )
+        .rename({"author": "sender", "to_box": "recipient"})
+        .filter(pl.col("sender").is_not_null() & pl.col("recipient").is_not_null())
+        .sort("sent", "order", "logical")
+    )
+    return schema.conform(table, EDGES, "edges")
+
+
+def _authors(mail: Mail) -> pl.DataFrame:
+    """Messages with `author`: the canonical mailbox that wrote them, also behind the null reverse-path."""
+    messages = mail.messages.with_columns(
+        is_null=pl.col("from_box") == "",
+        is_automatic=(pl.col("from_box") == "")
+        | pl.col("user").str.contains(RESPONDER_WORDS).fill_null(False)
+        | pl.col("instance").str.contains(RESPONDER_WORDS).fill_null(False),
+    )
+    daemonic = pl.col("is_null") | pl.col("is_notification") | pl.col("from_box").str.starts_with("double-bounce@").fill_null(False)
+    messages = messages.with_columns(is_daemonic=daemonic.fill_null(False))
+    linked = _by_parent(messages, mail.deliveries)
+    local = _by_responder(messages, mail.deliveries)
+    messages = messages.join(linked, on="mid", how="left").join(local, on="mid", how="left")
+    messages = messages.with_columns(
+        is_linked=pl.col("parent").is_not_null(),
+        author=pl.when(~pl.col("is_daemonic")).then("from_box").otherwise(pl.coalesce("_linked", "_local")),
+    )
+    # the same message on another host: what one log knows holds for all
+    known = messages.filter("is_daemonic", pl.col("author").is_not_null()).group_by("logical").agg(_told=pl.col("author").first(), _note=pl.col("is_notification").any())
+    messages = messages.join(known, on="logical", how="left").with_columns(
+        author=pl.coalesce("author", "_told"), is_notification=pl.col("is_notification") | pl.col("_note").fill_null(False)
+    )
+    open_ones = messages.filter(pl.col("author").is_null() & pl.col("is_daemonic"))
+    guessed = _by_conversation(open_ones, messages, mail.deliveries)
+    return messages.join(guessed, on="mid", how="left").with_columns(
+        is_inferred=pl.col("author").is_null() & pl.col("_guess").is_not_null(), author=pl.coalesce("author", "_guess")
+    )
+
+
+def _by_parent(messages: pl.DataFrame, deliveries: pl.DataFrame) -> pl.DataFrame:
+    """The recipient for whom the linked parent failed, or else who received it: they wrote the notification or the answer."""
+    answers = messages.filter("is_daemonic", pl.col("parent").is_not_null()).select("mid", "parent")
+    return (
+        answers.join(deliveries.select("mid", "to_box", "event", "transport", "last"), left_on="parent", right_on="mid", how="inner")
+        .with_columns(
+            rank=pl.when(pl.col("event").is_in(["bounce", "expire"])).then(0)
+            .when(pl.col("transport").str.contains(RESPONDER_WORDS).fill_null(False)).then(1)
+            .when(pl.col("event") == "defer").then(2).otherwise(3)
+        )  # fmt: skip
+        .sort("mid", "rank", "last")
+        .group_by("mid", maintain_order=True)
+        .agg(_linked=pl.col("to_box").first())
+    )
+
+
+def _by_responder(messages: pl.DataFrame, deliveries: pl.DataFrame) -> pl.DataFrame:
+    """A null-sender message that was submitted on this very host, while a responder's program ran: the responder's mailbox."""
+    hosts = messages.select("mid", "host_key")
+    ran = (
+        deliveries.filter(pl.col("transport").str.contains(RESPONDER_WORDS) | pl.col("diagnostic").str.starts_with("delivered to command"))
+        .join(hosts, on="mid")
+        .select("host_key", "to_box", at="last")
+        .sort("at")
+    )
+    born = messages.filter("is_daemonic", pl.col("client_host").is_null(), pl.col("client_ip").is_null(), pl.col("parent").is_null())
+    return (
+        born.select("mid", "host_key", "first")
+        .sort("first")
+        .join_asof(ran, left_on="first", right_on="at", by="host_key", strategy="nearest", tolerance="3s", check_sortedness=False)
+        .select("mid", _local="to_box")
+        .drop_nulls()
+    )
+
+
+def _by_conversation(open_ones: pl.DataFrame, messages: pl.DataFrame, deliveries: pl.DataFrame) -> pl.DataFrame:
+    """Who was written to before: the latest mail from this notification's recipient, preferably to the domain it came from."""
+    if open_ones.is_empty():
+        return pl.DataFrame(schema={"mid": pl.UInt32, "_guess": pl.String})
+    to = deliveries.select("mid", "to_box").unique(maintain_order=True)
+    asked = (
+        open_ones.select("mid", "first", "client_host", "host_key")
+        .join(to, on="mid")
+        .with_columns(near=pl.col("client_host").fill_null("").str.to_lowercase().str.extract(r"([^.]+\.[^.]+)$", 1))
+        .sort("first")
+    )
+    earlier = (
+        messages.filter(pl.col("author").is_not_null(), pl.col("author") != "")
+        .select("mid", "author", sent="first")
+        .join(to.rename({"to_box": "peer"}), on="mid")
+        .with_columns(near=domain(pl.col("peer")).str.extract(r"([^.]+\.[^.]+)$", 1))
+        .sort("sent")
+    )
+    same = asked.join_asof(
+        earlier.select("author", "near", "sent", "peer"), left_on="first", right_on="sent", by_left=["to_box", "near"],
+        by_right=["author", "near"], strategy="backward", tolerance=ANSWER_WITHIN, check_sortedness=False,
+    )  # fmt: skip
+    daemon = pl.lit("mailer-daemon@") + pl.coalesce(
+        pl.when(~pl.col("client_host").is_in(["unknown", "localhost"])).then(pl.col("client_host").str.to_lowercase()), "host_key"
+    )
+    return same.with_columns(_guess=pl.coalesce("peer", daemon)).group_by("mid", maintain_order=True).agg(pl.col("_guess").first())
