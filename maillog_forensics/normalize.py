@@ -6,6 +6,7 @@ each behind a cheap literal test, read the rest. What no door takes is counted a
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -67,7 +68,7 @@ def compile_grammar(grammar: Grammar) -> Plan:
         for rule in f.rules:
             patterns = tuple(compile_pattern(p, f.types, f.defines, (rule.file, n)) for n, p in rule.patterns)
             wanted = {c for p in patterns for c in p.types} | set(rule.constants)
-            wanted |= {c for p in patterns for run in p.runs.values() for q in fields.get((f.name, run), ()) for c in q.types}
+            wanted |= {c for p in patterns for run in p.runs.values() for c in _columns_of(f.name, run, fields)}
             unknown = sorted(c for c in wanted if c not in schema.EVENTS and c not in _WORKING and not c.startswith("_"))
             if unknown and not rule.lookups:
                 raise GrammarError(rule.file, rule.line, 1, f"no column {', '.join(unknown)} in the events table")
@@ -76,6 +77,12 @@ def compile_grammar(grammar: Grammar) -> Plan:
         claims[f.name] = frozenset(p for r in f.rules for p in r.programs)
         tags += [(f, compile_pattern(p, f.types, f.defines, (f.file, n))) for n, p in f.tags]
     return Plan(grammar, tuple(envelopes), rules, fields, tuple(tags), claims)
+
+
+def _columns_of(form: str, block: str, fields: dict[tuple[str, str], tuple[Compiled, ...]]) -> set[str]:
+    """Every column that a block of fields can fill, those of the blocks that search its values included."""
+    patterns = fields.get((form, block), ())
+    return {c for p in patterns for c in p.types} | {c for p in patterns for b in p.runs.values() if b != block for c in _columns_of(form, b, fields)}
 
 
 # --- running one pattern ----------------------------------------------------------------------------------------------
@@ -125,14 +132,25 @@ def _empty_means_missing(taken: pl.DataFrame, pattern: Compiled) -> pl.DataFrame
             )
         elif kind == "words":
             changes.append(pl.col(column).str.count_matches(r"\S+").cast(pl.String).alias(column))
+        elif kind == "duration":
+            changes.append(_seconds(pl.col(column)).cast(pl.String).alias(column))
     return taken.with_columns(changes) if changes else taken
 
 
-def _read_fields(taken: pl.DataFrame, text: str, fields: tuple[Compiled, ...]) -> pl.DataFrame:
+def _seconds(text: pl.Expr) -> pl.Expr:
+    """Exim's 1d2h, 3m45s, 0.123s (readconf_printtime) in seconds."""
+    parts = [(text.str.extract(rf"([0-9.]+){unit}", 1).cast(pl.Float64, strict=False).fill_null(0.0) * s) for unit, s in _UNITS]
+    return pl.when(text.is_not_null()).then(pl.sum_horizontal(parts))
+
+
+_UNITS = (("w", 604800), ("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
+
+
+def _read_fields(taken: pl.DataFrame, text: str, block: str, form: str, plan: Plan) -> pl.DataFrame:
     """Key=value pairs in any order: each key by its own expression; a quoted value is taken out before the next key."""
     kept = not text.startswith("_run_")
     original = taken[text] if kept else None
-    for pattern in fields:
+    for pattern in plan.fields[form, block]:
         mask = _candidates(pattern, text)
         hits = taken.select(mask.fill_null(False)).to_series() if mask is not None else None
         if hits is not None and not hits.any():
@@ -144,6 +162,8 @@ def _read_fields(taken: pl.DataFrame, text: str, fields: tuple[Compiled, ...]) -
         )
         if "quoted" in pattern.types.values():
             taken = taken.with_columns(pl.col(text).str.replace(pattern.regex, ""))
+        for column, inner in pattern.runs.items():
+            taken = _read_fields(taken, column, inner, form, plan)
     return taken.with_columns(original) if kept else taken.drop(text)
 
 
@@ -239,7 +259,7 @@ def _split_tags(rows: pl.DataFrame, plan: Plan) -> pl.DataFrame:
     for form, pattern in plan.tags:
         taken, rest = _match(rest, pattern, "text")
         if taken.height:
-            program = pl.col("program") if "program" in taken.columns else pl.lit(None, dtype=pl.String)
+            program = pl.col("program") if "program" in taken.columns else pl.lit(form.name)
             if plan.claims[form.name]:
                 known = taken.select(program.is_in(list(plan.claims[form.name])).fill_null(False)).to_series()
                 rest = pl.concat([rest, taken.filter(~known).select("text")])
@@ -250,9 +270,18 @@ def _split_tags(rows: pl.DataFrame, plan: Plan) -> pl.DataFrame:
     known = pl.concat([nothing, *out])
     return (
         rows.join(known, left_on="tag", right_on="text", how="left", maintain_order="left")
-        .with_columns(format=pl.coalesce("format", "_format"))
+        .with_columns(format=pl.coalesce("format", "_format"), program=pl.coalesce("program", "format"))
         .drop("_format")
     )
+
+
+def _filled_in(value: str, columns: list[str]) -> pl.Expr:
+    """The value of a `set`: the text itself, with {holes} filled by what the pattern read."""
+    parts = re.split(r"\{([a-z_][a-z0-9_]*)\}", value)
+    if len(parts) == 1:
+        return pl.lit(value)
+    filled = [pl.lit(p) if n % 2 == 0 else (pl.col(p) if p in columns else pl.lit(None, dtype=pl.String)) for n, p in enumerate(parts)]
+    return pl.concat_str(filled)
 
 
 def _apply(rows: pl.DataFrame, compiled: _CompiledRule, form: str, plan: Plan) -> tuple[list[pl.DataFrame], pl.DataFrame]:
@@ -269,13 +298,13 @@ def _apply(rows: pl.DataFrame, compiled: _CompiledRule, form: str, plan: Plan) -
             continue
         taken = _empty_means_missing(taken, pattern)
         for text, run in pattern.runs.items():
-            taken = _read_fields(taken, text, plan.fields[form, run])
+            taken = _read_fields(taken, text, run, form, plan)
         for column, source, table in rule.lookups:
             mapping = plan.grammar.format(form).tables[table]  # type: ignore[union-attr]
             taken = taken.with_columns(
                 pl.col(source).replace_strict(mapping, default=None, return_dtype=pl.String).alias(column)
             )
-        taken = taken.with_columns(pl.lit(v).alias(k) for k, v in rule.constants.items())
+        taken = taken.with_columns(_filled_in(v, taken.columns).alias(k) for k, v in rule.constants.items())
         if "event" not in taken.columns:
             taken = taken.with_columns(event=pl.lit(rule.event))
         keep = [c for c in taken.columns if c in schema.EVENTS or c in ("stamp", "stamp_kind", "zone")]
@@ -379,7 +408,7 @@ def _open_nested(opened: pl.DataFrame, plan: Plan) -> tuple[pl.DataFrame, int]:
 
     The inner envelope's time is the mail server's own; where it lacks the year, the outer stamp lends it.
     """
-    inner = opened.filter(pl.col("message").str.contains(rf"^(?:<[0-9]+>)?(?:{BUILT_IN['bsd']}|{BUILT_IN['iso']}) "))
+    inner = opened.filter(pl.col("message").str.contains(rf"^(?:<[0-9]+>)?(?:{BUILT_IN['bsd']}|{BUILT_IN['iso']}|[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}} [0-9:.]+) "))
     if inner.is_empty():
         return opened, 0
     again, _ = open_envelopes(inner.select("line", "offset", text="message"), plan)

@@ -16,10 +16,15 @@ BUILT_IN = {
     "text": r".*?",
     "quoted": r'"(?:[^"\\]|\\.)*"?',
     "words": r".*",
+    "duration": r"(?:[0-9.]+[wdhms])+",
     "bsd": r"[A-Z][a-z]{2} [ 0-3]?[0-9] [0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?",
     "iso": r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]+)?(?:Z|[+-][0-9]{2}:?[0-9]{2})?",
 }
-_KEY_RUN = r"(?: (?:[A-Za-z][A-Za-z0-9_]{0,15}\*?=(?:\"(?:[^\"\\]|\\.)*\"|<[^>]*>|\((?:[^()]|\([^)]*\))*\)|[^\s]*)|\[[^\]]*\](?::[0-9]+)?\*?|\([^)]*\)|[A-Z][A-Z0-9]{0,4}\*?))*?"
+_QUOTED = r'"(?:[^"\\]|\\.)*"'
+_VALUE = rf'(?:{_QUOTED}|<(?:{_QUOTED}|[^<>"])*>|\((?:[^()]|\([^()]*\))*\)|[^\s"<(]\S*)?'
+# One part of a run: KEY=value, a bracketed address with its port, (a host's own name), or a flag in capitals.
+_PART = rf"(?:[A-Za-z][A-Za-z0-9_]{{0,15}}\*?={_VALUE}|\[[^\]\s]*\]?(?::\w+)?\*?|\((?:[^()]|\([^()]*\))*\)|[A-Z][A-Z0-9]{{0,4}}[*.-]?)"
+_KEY_RUN = rf"(?:(?:^| ){_PART})*?"
 MATCHED = "_ok"
 """Name of the empty group that tells a match without values from no match."""
 
@@ -110,6 +115,8 @@ def compile_pattern(
                 out.append(f"(?:{build(flatten(node.nodes), True, last)})?")
             elif isinstance(node, FieldRun):
                 name = f"_run_{node.name}"
+                if name in runs:
+                    raise fail(f"{{*{node.name}}} stands twice in this pattern")
                 runs[name] = node.name
                 out.append(f"(?P<{name}>{' ?.*' if last else _KEY_RUN})")
         return "".join(out)
