@@ -21,7 +21,8 @@ EDGES: dict[str, pl.DataType | type[pl.DataType]] = {
 """One row for each (logical message, from mailbox, to mailbox).
 
 `sent` is the first sight of the message on any host, `arrived` the last attempt to hand it to this recipient; `stays`
-counts queues; `mid` is the first of them. `is_automatic`: the log says that a machine wrote it; `is_linked`: the log
+counts queues; `mid` is the first of them. `transport`: the responder's transport
+that the recipient's copy was handed to; `is_automatic`: the log says that a machine wrote it; `is_linked`: the log
 links it to the message it answers; `is_inferred`: the sender was inferred, since the log has only the null reverse-path.
 """
 
@@ -52,8 +53,7 @@ def edges(mail: Mail) -> pl.DataFrame:
     told = mail.deliveries.group_by("mid", "to_box").agg(
         arrived=pl.col("last").max(),
         is_delivered=(pl.col("event") == "deliver").any(),
-        transport=pl.col("transport").drop_nulls().first(),
-        responder=pl.col("transport").str.contains(RESPONDER_WORDS).any(),
+        transport=pl.col("transport").filter(pl.col("transport").str.contains(RESPONDER_WORDS)).first(),
     )
     rows = messages.join(told, on="mid", how="inner").filter(pl.col("to_box") != "")
     table = (
@@ -69,7 +69,7 @@ def edges(mail: Mail) -> pl.DataFrame:
             is_linked=pl.col("is_linked").any(),
             is_inferred=pl.col("is_inferred").all(),
             is_delivered=pl.col("is_delivered").any(),
-            transport=pl.col("transport").filter("responder").first(),
+            transport=pl.col("transport").drop_nulls().first(),
             mid=pl.col("mid").first(),
             host=pl.col("host").drop_nulls().first(),
             order=pl.col("line").first(),
@@ -95,7 +95,7 @@ def _authors(mail: Mail) -> pl.DataFrame:
     local = _by_responder(messages, mail.deliveries)
     messages = messages.join(linked, on="mid", how="left").join(local, on="mid", how="left")
     messages = messages.with_columns(
-        is_linked=pl.col("parent").is_not_null(),
+        is_linked=pl.col("parent").is_not_null() | (pl.col("_local") == pl.col("from_box")).fill_null(False),
         author=pl.when(~pl.col("is_daemonic")).then("from_box").otherwise(pl.coalesce("_linked", "_local")),
     )
     # the same message on another host: what one log knows holds for all
@@ -127,7 +127,7 @@ def _by_parent(messages: pl.DataFrame, deliveries: pl.DataFrame) -> pl.DataFrame
 
 
 def _by_responder(messages: pl.DataFrame, deliveries: pl.DataFrame) -> pl.DataFrame:
-    """A null-sender message that was submitted on this very host, while a responder's program ran: the responder's mailbox."""
+    """The mailbox whose responder program was running on this very host when the message was submitted there."""
     hosts = messages.select("mid", "host_key")
     ran = (
         deliveries.filter(pl.col("transport").str.contains(RESPONDER_WORDS) | pl.col("diagnostic").str.starts_with("delivered to command"))
@@ -135,11 +135,12 @@ def _by_responder(messages: pl.DataFrame, deliveries: pl.DataFrame) -> pl.DataFr
         .select("host_key", "to_box", at="last")
         .sort("at")
     )
-    born = messages.filter("is_daemonic", pl.col("client_host").is_null(), pl.col("client_ip").is_null(), pl.col("parent").is_null())
+    born = messages.filter(pl.col("client_host").is_null(), pl.col("client_ip").is_null(), pl.col("parent").is_null())
     return (
-        born.select("mid", "host_key", "first")
+        born.select("mid", "host_key", "first", "from_box", "is_daemonic")
         .sort("first")
         .join_asof(ran, left_on="first", right_on="at", by="host_key", strategy="nearest", tolerance="3s", check_sortedness=False)
+        .filter(pl.col("is_daemonic") | (pl.col("from_box") == pl.col("to_box")))
         .select("mid", _local="to_box")
         .drop_nulls()
     )

@@ -1,0 +1,141 @@
+"""List loops: responders that answer what a list sends them, to the list, which sends it to them again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from maillog_forensics.correlate import Mail
+from maillog_forensics.findings import LookAlike, LoopType
+from maillog_forensics.loops import Loop, Step
+from maillog_forensics.rhythm import lags
+
+
+@dataclass(frozen=True)
+class ListParameters:
+    """Thresholds of `find_lists`."""
+
+    window_s: float = 4 * 3600
+    min_fan_out: int = 2
+    """Copies that make an address a list."""
+    min_posts: int = 6
+    """Automatic posts of all responders together."""
+    min_answers: int = 5
+    """Posts of one responder, each after a copy."""
+    min_ratio: float = 0.6
+    """Part of the copies that an unmarked responder answers; people answer few."""
+    quick_s: float = 300.0
+    """Median lag of an unmarked responder; a member who answers everything within this is no person."""
+
+
+@dataclass
+class ListSearch:
+    """What `find_lists` looked at."""
+
+    candidates: int = 0
+    set_aside: dict[str, int] = field(default_factory=dict)
+
+
+def find_lists(edges: pl.DataFrame, mail: Mail, parameters: ListParameters = ListParameters()) -> tuple[list[Loop], ListSearch]:
+    """Find lists and groups whose members' responders answer each other through them.
+
+    Parameters
+    ----------
+    edges
+        Table of `graph.EDGES`.
+    mail
+        For the copies that an alias makes without changing the envelope sender.
+
+    Returns
+    -------
+    loops, search
+
+    Notes
+    -----
+    A list is an address to which a message is sent that then leaves, with the same Message-ID, from the list's own
+    address to several others, or is handed on to several. Posts are counted once, copies apart. Known false positives:
+    none seen; a person who forwards every list mail back to the list within minutes would be taken for a responder.
+    """
+    search = ListSearch()
+    copies = _copies(edges, mail, parameters)
+    if copies.is_empty():
+        return [], search
+    loops = []
+    numbered = edges.with_row_index("row").with_columns(second=pl.col("sent").dt.epoch("us") / 1e6)
+    for (address,), fanned in copies.sort("list").partition_by("list", as_dict=True, maintain_order=True).items():
+        posts = numbered.filter(pl.col("recipient") == address, pl.col("sender") != address)
+        frequent = posts.group_by("sender").len().filter(pl.col("len") >= parameters.min_answers)
+        if frequent.is_empty():
+            continue
+        search.candidates += 1
+        loop = _examine(str(address), posts, fanned, frequent["sender"].sort().to_list(), parameters)
+        if loop:
+            loops.append(loop)
+        else:
+            search.set_aside["discussion on a list"] = search.set_aside.get("discussion on a list", 0) + 1
+    return loops, search
+
+
+def _copies(edges: pl.DataFrame, mail: Mail, parameters: ListParameters) -> pl.DataFrame:
+    """list, logical, member, second: each copy that a list sent out."""
+    into = edges.select("logical", list="recipient").unique()
+    renamed = into.join(edges.select("logical", list="sender", member="recipient", at="arrived"), on=["logical", "list"])
+    handed = (
+        mail.deliveries.filter(pl.col("to_box") != pl.col("final_box"))
+        .join(mail.messages.select("mid", "logical"), on="mid")
+        .select("logical", list="to_box", member="final_box", at="last")
+    )
+    both = pl.concat([renamed, handed]).group_by("logical", "list", "member").agg(pl.col("at").min())
+    fan = both.group_by("logical", "list").agg(fan=pl.len()).group_by("list").agg(pl.col("fan").median())
+    wide = fan.filter(pl.col("fan") >= parameters.min_fan_out)
+    return both.join(wide.select("list"), on="list", how="semi").with_columns(second=pl.col("at").dt.epoch("us") / 1e6)
+
+
+def _examine(address: str, posts: pl.DataFrame, copies: pl.DataFrame, posters: list[str], parameters: ListParameters) -> Loop | None:
+    responders: list[Step] = []
+    factors: list[tuple[str, float | str, str, bool, str]] = []
+    for poster in posters:
+        mine = posts.filter(pl.col("sender") == poster).sort("second")
+        received = copies.filter(pl.col("member") == poster).sort("second")
+        if received.is_empty():
+            continue
+        caused = mine.join_asof(
+            received.select("second", came="second"), on="second", strategy="backward", tolerance=parameters.window_s, check_sortedness=False
+        ).drop_nulls("came")
+        if caused.height < parameters.min_answers:
+            continue
+        lag = lags((caused["second"] - caused["came"]).to_list())
+        span = received.filter(pl.col("second").is_between(caused["came"].min(), mine["second"].max()))
+        ratio = caused.height / max(1, span.height)
+        marked = int((mine["is_automatic"] | mine["is_linked"]).sum())
+        machine = marked >= 0.6 * mine.height
+        eager = lag is not None and lag.median_s <= parameters.quick_s and ratio >= parameters.min_ratio and caused.height >= 2 * parameters.min_answers
+        if not (machine or eager):
+            continue
+        responders.append(
+            Step(poster, address, mine["second"].to_list(), lag, int(mine["is_null"].sum()), marked, int(mine["is_linked"].sum()),
+                 (mine["transport"].drop_nulls().to_list() or [""])[0], (mine["host"].drop_nulls().to_list() or [""])[0])
+        )  # fmt: skip
+        factors.append((f"answers of {poster}", caused.height, f">= {parameters.min_answers}", True,
+                        f"{poster} answered {caused.height} of {span.height} copies to the list, median {lag.median_s if lag else 0:.0f} s after a copy, {marked} marked as automatic"))  # fmt: skip
+    automatic = sum(len(s.times) for s in responders)
+    if not responders or automatic < parameters.min_posts:
+        return None
+    first = min(s.times[0] for s in responders)
+    last = max(s.times[-1] for s in responders)
+    names = [s.origin for s in responders]
+    run = posts.filter(pl.col("second").is_between(first, last), pl.col("sender").is_in(names)).sort("second", "order")
+    seed = posts.filter(pl.col("second") < first, pl.col("second") >= first - parameters.window_s).sort("second").tail(1)
+    run = pl.concat([seed, run])
+    marked_all = all(s.marked >= 0.6 * len(s.times) for s in responders)
+    sent_out = copies.join(run.select("logical").unique(), on="logical", how="semi")
+    list_step = Step(address, names[0], sent_out["second"].sort().to_list(), None, program="list")
+    return Loop(
+        LoopType.LIST, (address, *sorted(names, key=lambda n: -len(next(s for s in responders if s.origin == n).times))),
+        run["row"].to_list(), [list_step, *responders], "proven" if marked_all else "likely", 0.95 if marked_all else 0.8, factors,
+        [LookAlike(name="discussion on a list", ruled_out=True, reason="the same members answer every copy, their own posts included, or are marked as automatic"),
+         LookAlike(name="reply-all by people", ruled_out=True, reason=f"{automatic} posts come from {len(names)} mailbox(es)")],
+        turns=max(len(s.times) for s in responders), period_s=lags([b - a for a, b in zip(run["second"], run["second"][1:])]).median_s if run.height > 2 else None,
+        copies=sent_out.height, messages=run["logical"].n_unique(),
+    )  # fmt: skip

@@ -1,0 +1,319 @@
+"""Loops of new messages between two mailboxes: each answer is a message of its own, and nothing links the turns.
+
+The pairs that wrote to each other are narrowed down in polars; the few that remain are examined one by one.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from maillog_forensics import rhythm
+from maillog_forensics.findings import LookAlike, LoopType
+
+
+@dataclass(frozen=True)
+class PairParameters:
+    """Thresholds of `find_pairs`; `rhythm` has those of human behaviour."""
+
+    window_s: float = 4 * 3600
+    """Longest gap between a message and its answer: slow loops turn once an hour, and a queue may add as much."""
+    scales_s: tuple[float, ...] = (14400, 3600, 600, 120, 30)
+    """Gaps at which a pair's history is cut into stretches, from coarse to fine; only those up to `window_s` are used."""
+    min_messages: int = 6
+    min_marked: int = 5
+    """Enough, when the log itself says of both sides that machines wrote."""
+    run_margin: float = 1.35
+    """A run must be so many times longer than the longest that people were seen to write at that gap."""
+    min_in_flight: int = 16
+    """Messages needed where several are in flight and alternation proves nothing."""
+    quick_s: float = 15.0
+    """A side that answers within this was never seen to be a person more than 4 times in a row."""
+    min_share: float = 0.7
+    """Part of a stretch that must keep the rhythm."""
+    max_wander: float = 0.4
+    """With several messages in flight: standard deviation of the lags against the time between messages."""
+    max_pairs: int = 200_000
+    """Budget: pairs beyond it are not examined, and the report says so."""
+
+
+@dataclass
+class Step:
+    """One arrow of a loop, before it becomes an `Arrow` of the findings."""
+
+    origin: str
+    target: str
+    times: list[float]
+    lags: rhythm.Lags | None
+    null_sender: int = 0
+    marked: int = 0
+    linked: int = 0
+    program: str = ""
+    host: str = ""
+
+
+@dataclass
+class Loop:
+    """A loop as a detector hands it on.
+
+    Attributes
+    ----------
+    rows
+        Indices into the table of edges: its messages, in time order.
+    factors
+        (name, value, threshold, supports, words) for the confidence.
+    level
+        proven, likely or possible.
+    """
+
+    type: LoopType
+    members: tuple[str, ...]
+    rows: list[int]
+    steps: list[Step]
+    level: str
+    score: float
+    factors: list[tuple[str, float | str, str, bool, str]] = field(default_factory=list)
+    look_alikes: list[LookAlike] = field(default_factory=list)
+    turns: int = 0
+    period_s: float | None = None
+    copies: int = 0
+    messages: int | None = None
+    transfers: int | None = None
+    lead_in: list[int] = field(default_factory=list)
+    verdict: str = "loop"
+
+
+@dataclass
+class PairSearch:
+    """What `find_pairs` looked at."""
+
+    candidates: int = 0
+    set_aside: dict[str, int] = field(default_factory=dict)
+    truncated: int = 0
+
+
+def find_pairs(edges: pl.DataFrame, parameters: PairParameters = PairParameters()) -> tuple[list[Loop], PairSearch]:
+    """Find two-party loops of new messages.
+
+    Parameters
+    ----------
+    edges
+        Table of `graph.EDGES`, sorted by `sent`.
+    parameters
+        Thresholds.
+
+    Returns
+    -------
+    loops, search
+        Loops with `verdict` "loop" are alarms; others are possible ones, with the look-alike that they may be.
+
+    Notes
+    -----
+    Pairs are kept when both wrote at least twice; each pair's history is cut where a gap exceeds a scale, coarse scales
+    first, and each stretch is tested: do both sides answer like machines (marked as such by the log, or more regular or
+    quicker and longer than people), alternating, and without following a clock? Cost: one sort, then linear in the
+    messages of the pairs that are left. Known false positives: two schedulers of one period in opposite directions, and
+    echo probes, are told from loops by their phase only and are reported as possible where fewer than 12 turns are there.
+
+    References
+    ----------
+    J. P. Eckmann et al., Entropy of dialogues (PNAS 2004), on human reply times; Sanna Passino & Heard (2020), on the
+    phase of automated events.
+    """
+    search = PairSearch()
+    table = edges.with_row_index("row").filter(pl.col("sender") != pl.col("recipient"))
+    table = table.with_columns(
+        low=pl.min_horizontal("sender", "recipient"), high=pl.max_horizontal("sender", "recipient")
+    ).with_columns(up=pl.col("sender") == pl.col("low"))
+    counts = table.group_by("low", "high").agg(ups=pl.col("up").sum(), downs=(~pl.col("up")).sum())
+    kept = counts.filter(pl.min_horizontal("ups", "downs") >= 2, pl.col("ups") + pl.col("downs") >= parameters.min_marked)
+    if kept.height > parameters.max_pairs:
+        search.truncated = kept.height - parameters.max_pairs
+        kept = kept.sort(pl.col("ups") + pl.col("downs"), descending=True).head(parameters.max_pairs)
+    table = table.join(kept.select("low", "high"), on=["low", "high"], how="semi")
+    table = table.with_columns(second=pl.col("sent").dt.epoch("us") / 1e6).sort("low", "high", "sent", "order")
+    search.candidates = kept.height
+    loops: list[Loop] = []
+    columns = ["row", "second", "up", "is_null", "is_automatic", "is_linked", "size", "transport", "host", "is_notification"]
+    for (low, high), part in table.partition_by("low", "high", as_dict=True, maintain_order=True).items():
+        found = _examine_pair(str(low), str(high), part.select(columns).to_dict(as_series=False), parameters, search)
+        loops += found
+    return loops, search
+
+
+def _examine_pair(low: str, high: str, data: dict[str, list], parameters: PairParameters, search: PairSearch) -> list[Loop]:
+    times: list[float] = data["second"]
+    taken = [False] * len(times)
+    found: list[Loop] = []
+    for scale in parameters.scales_s:
+        if scale > parameters.window_s:
+            continue
+        start = 0
+        for i in range(1, len(times) + 1):
+            if i < len(times) and times[i] - times[i - 1] <= scale:
+                continue
+            stretch = [k for k in range(start, i) if not taken[k]]
+            start = i
+            if len(stretch) < parameters.min_marked:
+                continue
+            loop = examine(low, high, data, stretch, parameters)
+            if loop is None:
+                continue
+            first, last = loop.rows[0], loop.rows[-1]
+            at = {r: k for k, r in enumerate(data["row"])}
+            for k in range(at[first], at[last] + 1):
+                taken[k] = True
+            if loop.verdict != "loop":
+                search.set_aside[loop.verdict] = search.set_aside.get(loop.verdict, 0) + 1
+            found.append(loop)
+    return found
+
+
+def examine(low: str, high: str, data: dict[str, list], stretch: list[int], parameters: PairParameters) -> Loop | None:
+    """Test one stretch of a pair's history; None where nothing speaks for a machine on both sides."""
+    times, up = data["second"], data["up"]
+    marked = [data["is_automatic"][k] or data["is_linked"][k] for k in stretch]
+    ups = [k for k in stretch if up[k]]
+    downs = [k for k in stretch if not up[k]]
+    if len(ups) < 2 or len(downs) < 2:
+        return None
+    gaps = [(times[b] - times[a], up[b], j) for j, (a, b) in enumerate(zip(stretch, stretch[1:]), 1) if up[a] != up[b]]
+    in_flight = len(gaps) < 0.75 * (len(stretch) - 1)
+    if in_flight:
+        if len(stretch) < parameters.min_in_flight:
+            return None
+        forward = rhythm.align([times[k] for k in downs], [times[k] for k in ups])
+        backward = rhythm.align([times[k] for k in ups], [times[k] for k in downs])
+        if not forward or not backward or max(forward[1], backward[1]) > parameters.max_wander:
+            return None
+        lag_up, lag_down = rhythm.lags(forward[0]), rhythm.lags(backward[0])
+        span = stretch
+    else:
+        lag_up = rhythm.lags([g for g, by_up, _ in gaps if by_up])
+        lag_down = rhythm.lags([g for g, by_up, _ in gaps if not by_up])
+        if lag_up is None or lag_down is None:
+            return None
+        keep = []
+        where = []
+        for gap, by_up, j in gaps:
+            lag = lag_up if by_up else lag_down
+            ratio = abs(_log_ratio(gap, lag.median_s))
+            keep.append(ratio <= max(3.0 * min(lag.spread, 0.6), 0.9) or abs(gap - lag.median_s) <= 2)
+            where.append(j)
+        first, last = rhythm.best_rhythm(keep)
+        if last < first:
+            return None
+        span = stretch[where[first] - 1 : where[last] + 1]
+        if len(span) < parameters.min_share * len(stretch) and len(span) < 40:
+            return None  # a regular-looking piece picked out of an irregular stretch proves nothing; a finer scale may find it
+        inside = [(g, b) for g, b, j in gaps if where[first] <= j <= where[last]]
+        lag_up = rhythm.lags([g for g, b in inside if b])
+        lag_down = rhythm.lags([g for g, b in inside if not b])
+    if lag_up is None or lag_down is None or len(span) < parameters.min_marked:
+        return None
+    return _judge(low, high, data, span, lag_up, lag_down, in_flight, parameters)
+
+
+def _log_ratio(a: float, b: float) -> float:
+    import math
+
+    return math.log(max(a, 0.7) / max(b, 0.7))
+
+
+def _judge(
+    low: str, high: str, data: dict[str, list], span: list[int], lag_up: rhythm.Lags, lag_down: rhythm.Lags, in_flight: bool,
+    parameters: PairParameters,
+) -> Loop | None:  # fmt: skip
+    times, up = data["second"], data["up"]
+    n = len(span)
+    ups, downs = [k for k in span if up[k]], [k for k in span if not up[k]]
+    if abs(len(ups) - len(downs)) > max(2, 0.2 * n) or min(len(ups), len(downs)) < 2:
+        return None
+    gaps = sorted(times[b] - times[a] for a, b in zip(span, span[1:]))
+    usual_gap = gaps[int(0.93 * (len(gaps) - 1))]
+    factors: list[tuple[str, float | str, str, bool, str]] = []
+    steps = []
+    for mailbox, other, mine, lag in ((low, high, ups, lag_up), (high, low, downs, lag_down)):
+        signs = sum(data["is_automatic"][k] or data["is_linked"][k] for k in mine)
+        theirs = downs if mine is ups else ups  # what this mailbox received: through a responder's transport?
+        program = next((data["transport"][k] for k in theirs if data["transport"][k]), "") or ""
+        steps.append(
+            Step(mailbox, other, [times[k] for k in mine], lag, sum(data["is_null"][k] for k in mine), signs,
+                 sum(data["is_linked"][k] for k in mine), program, next((data["host"][k] for k in mine if data["host"][k]), "") or "")
+        )  # fmt: skip
+    limit = rhythm.regularity_limit(n)
+    human = rhythm.longest_human_run(usual_gap)
+    both_marked = all(s.marked >= 0.6 * len(s.times) for s in steps)
+    regular = all(s.lags and s.lags.spread <= limit for s in steps)
+    long_run = n >= parameters.run_margin * human + 2 and all(s.lags and s.lags.spread <= rhythm.loosest_spread(n) or s.lags.median_s <= 3 for s in steps)
+    one_marked = any(s.marked >= 0.6 * len(s.times) for s in steps)
+    rest_regular = all(s.lags and (s.lags.spread <= limit + 0.08) for s in steps if s.marked < 0.6 * len(s.times))
+    worst = max(s.lags.spread for s in steps if s.lags)
+    if n >= parameters.min_messages or both_marked:
+        factors.append(("regularity", round(worst, 3), f"<= {limit:.2f}", regular,
+                        f"the less regular side varies by {worst:.2f} (standard deviation of the log lag); people do not go below {limit:.2f} in runs of {n}"))  # fmt: skip
+    factors.append(("run length", n, f">= {parameters.run_margin * human + 2:.0f}", long_run,
+                    f"{n} messages, one answering the other, nearly all within {usual_gap:.0f} s; people were seen to write {human:.0f} at such gaps"))  # fmt: skip
+    for s in steps:
+        if s.marked:
+            what = "the null reverse-path, a logged parent, or a responder's transport"
+            factors.append((f"marked {s.origin}", s.marked, f"of {len(s.times)}", s.marked >= 0.6 * len(s.times), f"{s.marked} of {len(s.times)} messages of {s.origin} carry {what}"))
+    enough = n >= parameters.min_messages
+    if not ((both_marked and n >= parameters.min_marked) or (enough and (regular or long_run)) or (enough and one_marked and rest_regular)):
+        return None
+    look_alikes, verdict = _look_alikes(steps, times, ups, downs, n, parameters, both_marked, one_marked, regular)
+    score = min(0.99, 0.45 + 0.2 * regular + 0.2 * long_run + 0.15 * both_marked + 0.08 * one_marked + min(0.1, n / 1000))
+    proven = both_marked or (any(s.linked >= 0.6 * len(s.times) for s in steps) and (regular or long_run))
+    level = "possible" if verdict != "loop" else "proven" if proven else "likely"
+    loop = Loop(
+        LoopType.NOTIFICATION if any(data["is_notification"][k] for k in span) and sum(data["is_notification"][k] for k in span) > 0.3 * n else LoopType.AUTO_RESPONSE,
+        (low, high), [data["row"][k] for k in span], steps, level, score if verdict == "loop" else min(score, 0.4), factors, look_alikes,
+        turns=min(len(ups), len(downs)), period_s=(lag_up.median_s + lag_down.median_s), verdict=verdict,
+    )  # fmt: skip
+    if not up[span[0]]:
+        loop.members = (high, low)
+        loop.steps.reverse()
+    return loop
+
+
+def _look_alikes(
+    steps: list[Step], times: list[float], ups: list[int], downs: list[int], n: int, parameters: PairParameters, both_marked: bool,
+    one_marked: bool, regular: bool,
+) -> tuple[list[LookAlike], str]:
+    """Honest traffic with two directions and a rhythm, ruled out or not."""
+    out = []
+    verdict = "loop"
+    clocks = [rhythm.clock([times[k] for k in side]) for side in (ups, downs)]
+    known = [c for c in clocks if c]
+    follows = bool(known) and any(c.is_clock for c in known)
+    if known:
+        c = known[0]
+        words = f"the times drift (residual {c.drift:.2f} of the change per turn, clock: 0.7; correlation {c.correlation:+.2f}, clock: -0.5)"
+        if follows and not both_marked:
+            verdict = "echo probe or schedulers of one period"
+            out.append(LookAlike(name=verdict, ruled_out=False, reason=f"the messages keep to a clock of {c.period_s:.1f} s; a loop's phase drifts"))
+        else:
+            why = "the log marks the answers as automatic on both sides" if follows else words
+            out.append(LookAlike(name="echo probe or schedulers of one period", ruled_out=True, reason=why))
+    caused = [s for s in steps if s.marked >= 0.6 * len(s.times)]
+    if one_marked and not both_marked and verdict == "loop":
+        other = next(s for s in steps if s not in caused)
+        drifts = bool(known) and len(ups) >= 6 and max(c.drift for c in known) >= 0.95
+        name = "regular sender and its answers"
+        if drifts or (other.lags and other.lags.median_s <= parameters.quick_s):
+            why = "the phase drifts" if drifts else f"answered within {other.lags.median_s:.0f} s"  # type: ignore[union-attr]
+            out.append(LookAlike(name=name, ruled_out=True, reason=f"{other.origin} writes because it was answered: {why}"))
+        else:
+            verdict = name
+            out.append(LookAlike(name=name, ruled_out=False, reason=f"nothing shows that {other.origin} writes because it was answered"))
+    quick = max(s.lags.median_s for s in steps if s.lags)
+    out.append(LookAlike(name="people writing quickly", ruled_out=True, reason=f"{n} messages with a slower side answering in {quick:.0f} s, " + ("more regularly than people do" if regular else "longer than people keep up")))
+    out.append(LookAlike(name="ticket acknowledgement", ruled_out=True, reason=f"both sides answer every time: {len(ups)} and {len(downs)} messages"))
+    return out, verdict
+
+
+def second(time: dt.datetime) -> float:
+    """POSIX seconds of a UTC time."""
+    return time.timestamp()
