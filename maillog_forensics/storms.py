@@ -1,0 +1,203 @@
+"""NDR storms: bursts of notifications to one mailbox, or from one host to many."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from maillog_forensics.correlate import Mail
+from maillog_forensics.findings import StormType
+
+
+@dataclass(frozen=True)
+class StormParameters:
+    """Thresholds of `find_storms`."""
+
+    min_notifications: int = 30
+    """To one mailbox in one burst."""
+    min_recipients: int = 60
+    """Mailboxes that one host must hit for a storm by origin."""
+    quiet_rate_s: float = 1800.0
+    """A quiet mailbox gets at most one notification in so many seconds: the null of the automaton, where its own rate is lower."""
+    factor: float = 8.0
+    """A burst's rate is so many times the quiet one."""
+    stickiness: float = 3.0
+    """Cost of entering the burst, times the logarithm of the number of notifications (Kleinberg's gamma)."""
+
+
+@dataclass
+class Storm:
+    """A burst as the detector hands it on; `mids` are the notifications' messages, `times` their seconds."""
+
+    target: str
+    type: StormType
+    logicals: list[str]
+    mids: list[int]
+    times: list[float]
+    origins: dict[str, int]
+    codes: dict[str, int]
+    baseline_per_s: float
+    recipients: list[str] = field(default_factory=list)
+
+
+@dataclass
+class StormSearch:
+    """What `find_storms` looked at."""
+
+    candidates: int = 0
+    set_aside: dict[str, int] = field(default_factory=dict)
+
+
+def notifications(mail: Mail, authors: pl.DataFrame) -> pl.DataFrame:
+    """One row for each notification and recipient: logical, mid, to_box, first, second, origin, code, outcome words, parent facts.
+
+    Parameters
+    ----------
+    authors
+        The edges; rows with `is_notification`, or null senders that no responder wrote, are notifications.
+    """
+    rows = authors.filter(pl.col("is_notification") | (pl.col("is_null") & ~pl.col("is_linked")))
+    stays = mail.messages.filter(pl.col("from_box").is_in(["", None]) | pl.col("is_notification")).select(
+        "logical", "mid", "host", "host_key", "client_host", "parent", "sender", "first"
+    )
+    origin = stays.sort("first").group_by("logical", maintain_order=True).agg(
+        origin=pl.coalesce(
+            pl.col("host").filter(pl.col("parent").is_not_null()).first(),
+            pl.col("client_host").drop_nulls().first(),
+            pl.col("host_key").first(),
+        ),
+        mids=pl.col("mid"),
+        parent=pl.col("parent").drop_nulls().first(),
+        double=pl.col("sender").str.starts_with("double-bounce@").any(),
+    )  # fmt: skip
+    failed = (
+        mail.deliveries.filter(pl.col("event").is_in(["bounce", "expire", "defer"]))
+        .group_by("mid").agg(code=pl.col("dsn").drop_nulls().first(), event=pl.col("event").first(), smtp=pl.col("smtp_code").drop_nulls().first())
+    )  # fmt: skip
+    parents = mail.messages.select(parent="mid", parent_sender="from_box", parent_client="client_host", parent_user="user", parent_ip="client_ip")
+    return (
+        rows.select("logical", "recipient", "sent")
+        .join(origin, on="logical", how="left")
+        .join(parents, on="parent", how="left")
+        .join(failed.rename({"mid": "parent"}), on="parent", how="left")
+        .with_columns(second=pl.col("sent").dt.epoch("us") / 1e6)
+        .sort("second", "logical", "recipient")
+    )
+
+
+def find_storms(
+    mail: Mail, edges: pl.DataFrame, parameters: StormParameters = StormParameters()
+) -> tuple[list[Storm], StormSearch]:
+    """Find bursts of notifications.
+
+    Parameters
+    ----------
+    mail, edges
+        As `correlate.mailboxes` and `graph.edges` give them.
+
+    Returns
+    -------
+    storms, search
+
+    Notes
+    -----
+    Null: a quiet mailbox receives notifications as a Poisson process at its own rate outside the burst, at most one in
+    half an hour. Onset and end are those of a two-state automaton over the gaps between notifications. Cost: linear in
+    the notifications of mailboxes that got at least `min_notifications`. Known false positives: automatic replies that
+    arrive with the null reverse-path from outside look like notifications; a mass mailing with many out-of-office
+    answers is reported as a storm of class outbound bounces.
+
+    References
+    ----------
+    J. Kleinberg, Bursty and hierarchical structure in streams (KDD 2002).
+    """
+    search = StormSearch()
+    table = notifications(mail, edges)
+    if table.is_empty():
+        return [], search
+    length = max(60.0, float(table["second"].max()) - float(table["second"].min()))  # type: ignore[arg-type]
+    storms = []
+    many = table.group_by("recipient").len().filter(pl.col("len") >= parameters.min_notifications)
+    for (recipient,), part in table.join(many, on="recipient", how="semi").partition_by("recipient", as_dict=True, maintain_order=True).items():
+        search.candidates += 1
+        found = _bursts(part["second"].to_list(), length, parameters)
+        if not found:
+            search.set_aside["steady notifications"] = search.set_aside.get("steady notifications", 0) + 1
+        for first, last, quiet in found:
+            storms.append(_storm(str(recipient), part.slice(first, last - first + 1), quiet))
+    hit = {s.target for s in storms}
+    by_origin = table.filter(~pl.col("recipient").is_in(list(hit)), pl.col("origin").is_not_null())
+    wide = by_origin.group_by("origin").agg(n=pl.col("recipient").n_unique()).filter(pl.col("n") >= parameters.min_recipients)
+    for (origin,), part in by_origin.join(wide, on="origin", how="semi").partition_by("origin", as_dict=True, maintain_order=True).items():
+        search.candidates += 1
+        for first, last, quiet in _bursts(part["second"].to_list(), length, parameters):
+            piece = part.slice(first, last - first + 1)
+            overlapping = [s for s in storms if origin in s.origins and s.times[0] <= piece["second"][-1] and piece["second"][0] <= s.times[-1]]
+            recipients = piece.group_by("recipient").len().sort("len", "recipient", descending=[True, False])["recipient"].to_list()
+            if overlapping:  # the same flood: its notices to the postmaster, and these to the senders
+                overlapping[0].recipients += recipients
+                search.set_aside["part of a storm by recipient"] = search.set_aside.get("part of a storm by recipient", 0) + 1
+            elif len(recipients) >= parameters.min_recipients:
+                storm = _storm(recipients[0], piece, quiet)
+                storm.recipients = recipients
+                storms.append(storm)
+    return storms, search
+
+
+def _bursts(times: list[float], length: float, parameters: StormParameters) -> list[tuple[int, int, float]]:
+    """First and last index of each burst, and the quiet rate, by the cheapest path through a two-state automaton."""
+    n = len(times)
+    if n < parameters.min_notifications:
+        return []
+    quiet = min(n / length, 1.0 / parameters.quiet_rate_s)
+    busy = max(quiet * parameters.factor, min(n / length, 60 * quiet))
+    enter = parameters.stickiness * math.log(n)
+    gaps = [0.0] + [max(0.0, b - a) for a, b in zip(times, times[1:])]
+
+    def cost(rate: float, gap: float) -> float:
+        return rate * gap - math.log(rate)
+
+    calm, storm = 0.0, enter
+    back: list[tuple[int, int]] = []
+    for gap in gaps:
+        to_calm = (0 if calm <= storm else 1, min(calm, storm) + cost(quiet, gap))
+        to_storm = (1 if storm <= calm + enter else 0, min(storm, calm + enter) + cost(busy, gap))
+        back.append((to_calm[0], to_storm[0]))
+        calm, storm = to_calm[1], to_storm[1]
+    state = 0 if calm <= storm else 1
+    states = [0] * n
+    for i in range(n - 1, -1, -1):
+        states[i] = state
+        state = back[i][state]
+    out, start = [], None
+    for i in range(n + 1):
+        if i < n and states[i] == 1:
+            start = i if start is None else start
+        elif start is not None:
+            begin = max(0, start - 1) if start and times[start] - times[start - 1] <= 1 / busy * 3 else start
+            if i - begin >= parameters.min_notifications:
+                out.append((begin, i - 1, quiet))
+            start = None
+    return out
+
+
+def _storm(target: str, part: pl.DataFrame, quiet: float) -> Storm:
+    logicals = part["logical"].unique(maintain_order=True).to_list()
+    origins = dict(part.filter(pl.col("origin").is_not_null()).group_by("origin").len().sort("len", "origin", descending=[True, False]).head(20).iter_rows())
+    codes = dict(part.filter(pl.col("code").is_not_null()).group_by("code").len().sort("len", "code", descending=[True, False]).head(20).iter_rows())
+    n = part.height
+    doubles = int(part["double"].fill_null(False).sum())
+    delays = int((part["event"] == "defer").fill_null(False).sum())
+    own = part.filter((pl.col("parent_sender") == target) & (pl.col("parent_user").is_not_null() | pl.col("parent_client").is_null()) & pl.col("parent").is_not_null())
+    if doubles > n / 2:
+        kind = StormType.DOUBLE_BOUNCES
+    elif delays > n / 2:
+        kind = StormType.DELAY_NOTICES
+    elif own.height > n / 2:
+        kind = StormType.OUTBOUND_BOUNCES
+    else:
+        kind = StormType.BACKSCATTER
+    mids = part["mids"].explode().drop_nulls().unique(maintain_order=True).to_list()
+    return Storm(target, kind, logicals, mids, part["second"].to_list(), origins, codes, quiet)
