@@ -118,7 +118,8 @@ class Format:
     tables: dict[str, dict[str, str]] = field(default_factory=dict)
     rules: list[Rule] = field(default_factory=list)
     references: list[str] = field(default_factory=list)
-    options: dict[str, list[str]] = field(default_factory=dict)  # statements of a record format, see `records`
+    options: dict[str, list[tuple[int, str]]] = field(default_factory=dict)  # statements of a record format, see `records`
+    samples: list[Sample] = field(default_factory=list)  # of a record format: one record each
 
 
 @dataclass
@@ -254,13 +255,13 @@ class _Reader:
         elif isinstance(block, dict):
             key, _, value = line.strip().partition(" ")
             block[key] = value.strip()
-        elif isinstance(block, Format):
-            self._format_line(block, word, rest.strip())
         elif block is None:
             self._fail(4, "this line belongs to no block")
         elif word == "sample":
             self.sample = (self.number, rest)
             self._expect: dict[str, str] = {}
+        elif isinstance(block, Format):
+            self._format_line(block, word, rest.strip())
         elif word == "ref":
             block.references.append(rest.strip())
         elif isinstance(block, Envelope) and word == "json":
@@ -288,7 +289,7 @@ class _Reader:
         elif word == "ref":
             block.references.append(rest)
         else:
-            block.options.setdefault(word, []).append(rest)
+            block.options.setdefault(word, []).append((self.number, rest))
 
     def _expectation(self, line: str, indent: int) -> None:
         self._expect |= {k: v for k, v in self._parse(_EXPECT, line, indent)}

@@ -127,13 +127,16 @@ def take_in(path: str, plan: Plan, options: Options, progress: Callable[[int], N
             modified=about.modified, tz=options.tz, year=options.year,
         )  # fmt: skip
         table = clock.settle(table, report.basis, turns)
+        report.basis = (reader.basis if reader else None) or report.basis
     events = _finish(table, path)
     report.events = events.height
     report.format = _name_format(events, reader)
     report.shapes = _top_shapes(shapes)
     if events.height:
         report.first, report.last = events["time"].min(), events["time"].max()  # type: ignore[assignment]
-    if not report.recognised and about.lines and not about.unreadable:
+    if reader:
+        about.problems += reader.problems
+    if not report.recognised and about.lines and not about.unreadable and not (reader and reader.problems):
         about.problems.append(_unknown_sentence(shapes))
     return events, report
 
@@ -174,7 +177,7 @@ _LOG_NAME = re.compile(r"[._-]?(exim_?)?(main|reject|panic|mail|maillog|mail\.lo
 def host_of(path: str) -> str | None:
     """The host that a file or folder is named after, where its lines name none (Exim's own files): mx.example.org.exim_mainlog."""
     for name in (os.path.basename(path), os.path.basename(os.path.dirname(path))):
-        candidate = _LOG_NAME.sub("", name)
+        candidate = re.sub(r"(?i)\.(log|csv|txt|jsonl?)$", "", _LOG_NAME.sub("", name))
         if re.fullmatch(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", candidate) and not re.fullmatch(r"[0-9.]+", candidate):
             return candidate.lower()
     return None

@@ -1,26 +1,434 @@
-"""Formats whose lines are records with a head that names the columns (Exchange's tracking logs and exports)."""
+"""Formats whose lines are records with a head that names the columns (Exchange's tracking logs and exports).
+
+A record format is a `format` block of a grammar file with a statement `head`. Its statements are compiled here into polars
+expressions, once for each head that an input holds; no Python runs per record.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 import polars as pl
 
+from maillog_forensics import cells, culture, normalize, schema
+from maillog_forensics.cells import plain
+from maillog_forensics.clock import TimeBasis
+from maillog_forensics.errors import GrammarError
+from maillog_forensics.grammar import Format
 from maillog_forensics.normalize import Plan
+
+KINDS = ("text", "small", "address", "id", "number", "int", "utc", "local", "local-utc")
+"""How a cell is read. `local` is a date as some culture writes it, without zone; `local-utc` the same, known to be UTC."""
+
+_OWN = ("head", "aside", "layout", "piece", "file")  # statements that `like` does not hand on
+_LOST = r"^System\.[A-Za-z.]+[\[\]`0-9A-Za-z.,]*$"  # PowerShell shows the type where a list stood
+_ISO = r"^([0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?)"
+_PART = "\x1f"  # stands between the parts of a cell that was split
+
+
+@dataclass(frozen=True)
+class _Column:
+    """`column NAME KIND CELL… [when CELL is WORD…]`: the first of the cells that is not empty."""
+
+    name: str
+    kind: str
+    cells: tuple[str, ...]
+    when: str | None = None
+    words: tuple[str, ...] = ()
 
 
 @dataclass
-class Reader:
-    """Reads the records of one input; keeps the head that is in force from chunk to chunk."""
+class RecordFormat:
+    """The statements of one record format, read."""
 
-    name: str
-    plan: Plan
+    form: Format
+    heads: list[frozenset[str]] = field(default_factory=list)
+    layouts: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    columns: list[_Column] = field(default_factory=list)
+    splits: dict[str, list[str]] = field(default_factory=dict)
+    pairs: dict[str, str] = field(default_factory=dict)
+    scans: list[tuple[str, str, str]] = field(default_factory=list)  # cell, format that has the block, block
+    events: tuple[tuple[str, ...], str] = ((), "")
+    tables: dict[str, dict[str, str]] = field(default_factory=dict)
+    wrapped: set[str] = field(default_factory=set)
+    delimiters: tuple[str, ...] = ()
+    aside: str | None = None
+    file: str | None = None
 
-    def parse(self, lines: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Like `normalize.parse`: raw events and the ledger."""
-        raise NotImplementedError
+
+# --- reading the statements -------------------------------------------------------------------------------------------
+
+
+def formats(plan: Plan) -> list[RecordFormat]:
+    """Every record format of `plan`.
+
+    Raises
+    ------
+    GrammarError
+        For a statement that can't be read, with file and line.
+    """
+    return [_read(form, plan) for form in plan.grammar.formats if "head" in form.options or "aside" in form.options]
+
+
+def _read(form: Format, plan: Plan) -> RecordFormat:
+    record = RecordFormat(form)
+    parents = [form]
+    while "like" in parents[-1].options:
+        number, name = parents[-1].options["like"][0]
+        parent = plan.grammar.format(name)
+        if parent is None:
+            raise GrammarError(parents[-1].file, number, 10, f"no format {name!r} to be like")
+        parents.append(parent)
+    pieces: dict[str, tuple[str, ...]] = {}
+    for kin in parents:  # its own statements come first and win
+        taken: dict[str, set[str]] = {w: set(getattr(record, a)) for w, a in (("split", "splits"), ("pair", "pairs"))}
+        for word, lines in kin.options.items():
+            for number, text in lines:
+                if word in _OWN and kin is not form:
+                    continue
+                first = plain(text.split(" ")[0])
+                if first in taken.get(word, ()):
+                    continue
+                problem = _statement(record, kin, word, text, pieces)
+                if problem:
+                    raise GrammarError(kin.file, number, 5, problem)
+        record.tables = kin.tables | record.tables
+    return record
+
+
+def _statement(record: RecordFormat, kin: Format, word: str, text: str, pieces: dict[str, tuple[str, ...]]) -> str | None:
+    """Read one statement into `record`; the answer is what is wrong with it."""
+    parts = text.split()
+    if word == "head":
+        record.heads.append(frozenset(map(plain, parts)))
+    elif word in ("piece", "layout"):
+        names: list[str] = []
+        for part in parts[1:] if word == "piece" else parts:
+            names += pieces[part[1:]] if part[:1] == "@" else [plain(part)]
+        if word == "piece":
+            pieces[parts[0]] = tuple(names)
+        else:
+            record.layouts[len(names)] = tuple(names)
+    elif word == "column":
+        return _column(record, parts)
+    elif word == "split":
+        name, _, expression = text.partition(" ")
+        record.splits.setdefault(plain(name), []).append(expression)
+    elif word == "pair" and len(parts) == 3:
+        record.pairs[plain(parts[0])] = plain(parts[2])
+    elif word == "scan" and len(parts) == 2:
+        if parts[1] not in kin.fields:
+            return f"no block 'fields {parts[1]}' in this file"
+        if (plain(parts[0]), kin.name, parts[1]) not in record.scans:
+            record.scans.append((plain(parts[0]), kin.name, parts[1]))
+    elif word == "event" and "by" in parts:
+        if not record.events[1]:
+            record.events = (tuple(map(plain, parts[: parts.index("by")])), parts[-1])
+    elif word == "wrapped":
+        record.wrapped |= set(map(plain, parts))
+    elif word == "delimiter" and set(parts) <= set(cells.DELIMITERS):
+        record.delimiters = record.delimiters or tuple(cells.DELIMITERS[p] for p in parts)
+    elif word == "aside":
+        record.aside = text
+    elif word == "file":
+        record.file = text
+    elif word != "like":
+        return f"this statement of a record format can't be read: {word} {text}"
+    return None
+
+
+def _column(record: RecordFormat, parts: list[str]) -> str | None:
+    parts, _, condition = _partition(parts, "when")
+    words: tuple[str, ...] = ()
+    when = None
+    if condition:
+        left, _, right = _partition(condition, "is")
+        when, words = plain(left[0]), tuple(right)
+    if len(parts) < 3 or parts[1] not in KINDS:
+        return f"write: column NAME KIND CELL… [when CELL is WORD…]; a kind is one of {', '.join(KINDS)}"
+    if parts[0] not in schema.EVENTS and parts[0] != "time":
+        return f"no column {parts[0]} in the events table"
+    record.columns.append(_Column(parts[0], parts[1], tuple(map(plain, parts[2:])), when, words))
+    return None
+
+
+def _partition(parts: list[str], word: str) -> tuple[list[str], str, list[str]]:
+    at = parts.index(word) if word in parts else len(parts)
+    return parts[:at], word, parts[at + 1 :]
+
+
+# --- recognising a head -----------------------------------------------------------------------------------------------
+
+_FIELDS = re.compile(r"^\s*\"?#fields:\s*", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class _Head:
+    """What is in force for the records below: whose format, which names, which delimiter."""
+
+    record: RecordFormat
+    names: tuple[str, ...]
+    delimiter: str
+
+
+def _head(line: str, records: Iterable[RecordFormat]) -> _Head | None:
+    """Whether `line` names the columns of a record format."""
+    marked = _FIELDS.match(line)
+    text = line[marked.end() :] if marked else line
+    best: _Head | None = None
+    for record in records:
+        for delimiter in record.delimiters:
+            names = tuple(cells.names(text, delimiter))
+            if any(needs <= set(names) for needs in record.heads) and (best is None or len(best.names) < len(names)):
+                best = _Head(record, names, delimiter)
+    return best
+
+
+def _lost_head(line: str, records: Iterable[RecordFormat]) -> _Head | None:
+    """The layout of a record whose head is lost: by the number of its cells, and a first date where the layout has it."""
+    for record in records:
+        for delimiter in record.delimiters:
+            row = cells.split(pl.Series([line]), delimiter)[0]
+            names = record.layouts.get(len(row))
+            times = {c for column in record.columns if column.name == "time" for c in column.cells}
+            if names and any(n in times and re.match(r'^"?\d{1,4}[-/.]', row[i]) for i, n in enumerate(names)):
+                return _Head(record, names, delimiter)
+    return None
 
 
 def recognise(head: pl.DataFrame, plan: Plan, path: str, wanted: str | None) -> Reader | None:
     """The reader for an input that begins with `head`, or None where it is not made of records."""
-    return None
+    known = formats(plan)
+    if wanted:
+        known = [r for r in known if r.form.name == wanted]
+    named = [r for r in known if r.heads]
+    lines = [t for t in head["text"].to_list() if t.strip()]
+    found = next((h for h in (_head(t, named) for t in lines) if h), None)
+    if found is None and any(_FIELDS.match(t) for t in lines[:50]):
+        rest = next((r for r in known if not r.heads), None)
+        found = _Head(rest, (), ",") if rest else None
+    if found is None:
+        probe = [t for t in lines if not t.startswith("#")][:20]
+        fits = [h for h in (_lost_head(t, named) for t in probe) if h]
+        found = fits[0] if fits and 2 * len(fits) >= len(probe) else None
+    return Reader(found.record.form.name, plan, path, found, known) if found else None
+
+
+# --- reading records --------------------------------------------------------------------------------------------------
+
+
+class Reader:
+    """Reads the records of one input; keeps the head that is in force from chunk to chunk.
+
+    Attributes
+    ----------
+    name
+        Of the format.
+    problems
+        Sentences for a person about the input as a whole; complete after the last chunk.
+    basis
+        How local dates became UTC, where the records themselves prove it; None where `clock` decides.
+    """
+
+    def __init__(self, name: str, plan: Plan, path: str, head: _Head, known: list[RecordFormat]) -> None:
+        self.name, self.plan = name, plan
+        self.problems: list[str] = []
+        self.basis: TimeBasis | None = None
+        self._head, self._known = head, known
+        self._order: culture.Order | None = None
+        told = re.search(head.record.file, re.split(r"[/\\]", path)[-1]) if head.record.file else None
+        self._constants = {"mta": head.record.form.mta} | {k: v.lower() for k, v in (told.groupdict() if told else {}).items()}
+        if head.record.aside:
+            self.problems.append(head.record.aside)
+
+    def parse(self, lines: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Like `normalize.parse`: raw events and the ledger."""
+        text = lines["text"].str.strip_chars()
+        if self._head.record.aside:
+            return pl.DataFrame(), _ledger(lines["line"], "ignored")
+        comment = text.str.starts_with("#") | (text == "")
+        anchors = "|".join(sorted({re.escape(n) for n in self._anchors()}))
+        maybe = text.str.contains(rf'(?i)(?:^|[ ,;|\t"])(?:\$_\.)?(?:{anchors})(?:$|[,;|\t"])')
+        named = [r for r in self._known if r.heads]
+        heads: dict[int, _Head | None] = {}
+        for at in maybe.arg_true().to_list():
+            found = _head(text[at], named)
+            if found:
+                heads[at] = found
+        noise = comment.scatter(list(heads), [True] * len(heads)) if heads else comment
+        out, ledgers = [], [_ledger(lines["line"].filter(noise), "ignored")]
+        starts = [0, *heads, lines.height]
+        groups: dict[_Key, tuple[_Head, list[pl.DataFrame]]] = {}
+        for start, end in itertools.pairwise(starts):
+            self._head = heads.get(start) or self._head
+            part = lines.slice(start, end - start).filter(~noise[start:end])
+            if part.height:
+                key = (self._head.record.form.name, self._head.names, self._head.delimiter)
+                groups.setdefault(key, (self._head, []))[1].append(part)
+        for head, parts in groups.values():
+            events, ledger = self._records(pl.concat(parts), head)
+            out.append(events)
+            ledgers.append(ledger)
+        events = pl.concat(out, how="diagonal_relaxed").sort("line", maintain_order=True) if out else pl.DataFrame()
+        return events, pl.concat(ledgers).sort("line")
+
+    def _anchors(self) -> set[str]:
+        """One name of each head, as it is written: only lines that have it as a cell are looked at as heads."""
+        return {text.split()[0] for r in self._known for _, text in r.form.options.get("head", [])}
+
+    def _records(self, lines: pl.DataFrame, head: _Head) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """The records below one head; those with another number of cells go by the layout of that number."""
+        rows = lines.select("line", raw=cells.split(lines["text"], head.delimiter)).with_columns(n=pl.col("raw").list.len())
+        out, states = [], []
+        for (count,), part in rows.partition_by("n", as_dict=True, maintain_order=True).items():
+            names = head.names if count == len(head.names) else head.record.layouts.get(count)
+            if names is None:
+                states.append(_ledger(part["line"], "damaged"))
+                continue
+            events = self._events(_table(part, names, head.record), head.record)
+            good = events.filter(pl.col("stamp").is_not_null())
+            lines_read = good["line"].unique()
+            out.append(good)
+            states.append(_ledger(lines_read, "parsed"))
+            states.append(_ledger(part.filter(~pl.col("line").is_in(lines_read.implode()))["line"], "damaged"))
+        return (pl.concat(out, how="diagonal_relaxed") if out else pl.DataFrame()), pl.concat(states)
+
+    def _events(self, rows: pl.DataFrame, record: RecordFormat) -> pl.DataFrame:
+        rows = self._whole(rows, record)
+        rows = _spread(rows, record)
+        for cell, form, block in record.scans:
+            if f"c.{cell}" in rows.columns:
+                rows = _scan(rows, f"c.{cell}", block, form, self.plan)
+        rows = rows.with_columns(pl.lit(v).alias(k) for k, v in self._constants.items())
+        times = [c for c in record.columns if c.name == "time"]
+        for name in dict.fromkeys(c.name for c in record.columns if c.name != "time"):
+            values = [e for c in record.columns if c.name == name and (e := _value(c, rows.columns)) is not None]
+            if values:
+                rows = rows.with_columns(pl.coalesce(*([pl.col(name)] if name in rows.columns else []), *values).alias(name))
+        rows = rows.with_columns(event=_event(record, rows.columns))
+        rows = self._stamps(rows, times)
+        return rows.select(c for c in rows.columns if c in schema.EVENTS or c in ("stamp", "stamp_kind", "zone"))
+
+    def _whole(self, rows: pl.DataFrame, record: RecordFormat) -> pl.DataFrame:
+        """Braces off collections; cells that hold a type's name instead of its values are lost, and that is said once."""
+        lists = [c for c in rows.columns if c[2:] in record.wrapped]
+        lossy = rows.select(pl.col(c).str.contains(_LOST).any() for c in lists)
+        if lost := [c for c in lists if lossy[c][0]]:
+            sentence = (
+                "this export lost the values of lists (it has System.String[] or the like where addresses stood): export again "
+                "with Select-Object … @{n='Recipients';e={$_.Recipients -join ';'}}"
+            )
+            if sentence not in self.problems:
+                self.problems.append(sentence)
+            rows = rows.with_columns(pl.when(~pl.col(c).str.contains(_LOST)).then(c).alias(c) for c in lost)
+        return rows.with_columns(_unbrace(c) for c in lists)
+
+    def _stamps(self, rows: pl.DataFrame, times: list[_Column]) -> pl.DataFrame:
+        for column in times:
+            have = [f"c.{c}" for c in column.cells if f"c.{c}" in rows.columns]
+            if not have:
+                continue
+            stamp = pl.coalesce(have)
+            if column.kind == "utc":
+                return rows.with_columns(stamp=stamp.str.extract(_ISO, 1), stamp_kind=pl.lit("iso"), zone=pl.lit("Z"))
+            return self._local(rows.with_columns(_when=stamp), column.kind == "local-utc")
+        return rows.with_columns(stamp=pl.lit(None, dtype=pl.String), stamp_kind=pl.lit(""), zone=pl.lit(None, dtype=pl.String))
+
+    def _local(self, rows: pl.DataFrame, is_utc: bool) -> pl.DataFrame:
+        proof = pl.concat_str([pl.col(c) for c in rows.columns if c.startswith("c.")], separator=" ", ignore_nulls=True)
+        rows, order, sentence = culture.read(rows, "_when", proof, is_utc, self._order)
+        self._order = order
+        if sentence and sentence not in self.problems:
+            self.problems.append(sentence)
+        self.basis = self.basis or order.basis
+        return rows
+
+
+_Key = tuple[str, tuple[str, ...], str]
+
+
+def _ledger(lines: pl.Series, state: str) -> pl.DataFrame:
+    return pl.DataFrame({"line": lines, "state": [state] * lines.len()}, schema={"line": pl.UInt64, "state": pl.String})
+
+
+def _table(rows: pl.DataFrame, names: tuple[str, ...], record: RecordFormat) -> pl.DataFrame:
+    """A column `c.NAME` for each cell that a statement asks for."""
+    wanted = {c for column in record.columns for c in (*column.cells, column.when)} | {s[0] for s in record.scans}
+    wanted |= set(record.events[0]) | set(record.splits) | set(record.pairs) | culture.PROOFS
+    at = {name: index for index, name in reversed(list(enumerate(names))) if name in wanted}
+    return rows.select("line", **{f"c.{n}": cells.unquote(pl.col("raw").list.get(i)) for n, i in at.items()})
+
+
+def _unbrace(cell: str) -> pl.Expr:
+    value = pl.col(cell)
+    both = value.str.starts_with("{") & value.str.ends_with("}")
+    return pl.when(both).then(value.str.head(-1).str.slice(1)).otherwise(value).alias(cell)
+
+
+def _spread(rows: pl.DataFrame, record: RecordFormat) -> pl.DataFrame:
+    """One row for each part of the cell that others are paired with; a pair's parts go by position."""
+    have = [c for c in record.splits if f"c.{c}" in rows.columns]
+    parts = []
+    for cell in have:
+        value = pl.col(f"c.{cell}")
+        for expression in record.splits[cell]:
+            names = re.findall(r"\(\?P<(\w+)>", expression)
+            before = "".join(f"${{{n}}}" for n in names if n == "before")
+            after = "".join(f"${{{n}}}" for n in names if n != "before")
+            value = value.str.replace_all(expression, f"{before}{_PART}{after}")
+        parts.append(value.str.split(_PART).list.eval(pl.element().str.strip_chars()).alias(f"c.{cell}"))
+    rows = rows.with_columns(parts)
+    leader = next((c for c in have if c not in record.pairs), None)
+    if leader is None:
+        return rows
+    count = pl.col(f"c.{leader}").list.len().fill_null(1)
+    rows = rows.with_columns(_part=pl.int_ranges(0, count)).explode("_part", empty_as_null=True, keep_nulls=True)
+    return rows.with_columns(
+        pl.col(f"c.{c}").list.get(pl.col("_part"), null_on_oob=True).alias(f"c.{c}") for c in have
+    ).drop("_part")
+
+
+def _scan(rows: pl.DataFrame, cell: str, block: str, form: str, plan: Plan) -> pl.DataFrame:
+    """Search the distinct values of one cell with a block of fields; what was found first stays."""
+    values = rows.select(pl.col(cell).unique()).drop_nulls()
+    found = normalize._read_fields(values, cell, block, form, plan)
+    new = [c for c in found.columns if c != cell]
+    joined = rows.select(cell).join(found, on=cell, how="left", maintain_order="left")
+    return rows.with_columns(pl.coalesce(pl.col(c), joined[c]).alias(c) if c in rows.columns else joined[c] for c in new)
+
+
+def _value(column: _Column, have: list[str]) -> pl.Expr | None:
+    """The expression of one `column` statement, or None where this head has none of its cells."""
+    present = [f"c.{c}" for c in column.cells if f"c.{c}" in have]
+    if not present or (column.when and f"c.{column.when}" not in have):
+        return None
+    value = pl.coalesce(present)
+    match column.kind:
+        case "small":
+            value = value.str.to_lowercase()
+        case "address":
+            value = value.str.strip_prefix("<").str.strip_suffix(">")
+        case "id":
+            value = value.str.extract(r"<\s*([^<>]*?)\s*>", 1).fill_null(value)
+        case "number":
+            value = pl.when(value != "0").then(value)
+        case "int":
+            value = value.cast(pl.Int64, strict=False)
+    if column.when:
+        value = pl.when(pl.col(f"c.{column.when}").str.to_uppercase().is_in(column.words)).then(value)
+    return value
+
+
+def _event(record: RecordFormat, have: list[str]) -> pl.Expr:
+    """What a record states: by its first cell and its second (`FAIL/DNS`), by the first alone, else by `*`."""
+    names, table = record.events
+    mapping = record.tables.get(table, {})
+    cell = [pl.col(f"c.{n}") if f"c.{n}" in have else pl.col(n) if n in have else pl.lit(None, dtype=pl.String) for n in names]
+    first = cell[0].str.to_uppercase()
+    keys = [first + "/" + cell[1].str.to_uppercase()] if len(cell) > 1 else []
+    upper = {k.upper(): v for k, v in mapping.items()}
+    found = [k.replace_strict(upper, default=None, return_dtype=pl.String) for k in [*keys, first]]
+    return pl.coalesce(*found, pl.lit(upper.get("*", "notice")))
