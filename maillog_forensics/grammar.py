@@ -112,6 +112,7 @@ class Format:
     mta: str = ""
     title: str = ""
     tags: list[tuple[int, Pattern]] = field(default_factory=list)
+    parts: list[tuple[int, Pattern]] = field(default_factory=list)  # how a record too long for one line is cut
     types: dict[str, str] = field(default_factory=dict)
     defines: dict[str, Pattern] = field(default_factory=dict)
     fields: dict[str, list[tuple[int, Pattern]]] = field(default_factory=dict)
@@ -282,6 +283,8 @@ class _Reader:
     def _format_line(self, block: Format, word: str, rest: str) -> None:
         if word == "tag":
             block.tags.append(self._pattern(rest, 8))
+        elif word == "parts":
+            block.parts.append(self._pattern(rest, 10))
         elif word == "mta":
             block.mta = rest
         elif word == "title":

@@ -40,6 +40,7 @@ class Plan:
     rules: dict[str, tuple[_CompiledRule, ...]]
     fields: dict[tuple[str, str], tuple[Compiled, ...]]
     tags: tuple[tuple[Format, Compiled], ...]
+    parts: tuple[tuple[Format, Compiled], ...] = ()
     claims: dict[str, frozenset[str]] = field(default_factory=dict)
 
 
@@ -60,6 +61,7 @@ def compile_grammar(grammar: Grammar) -> Plan:
     rules: dict[str, tuple[_CompiledRule, ...]] = {}
     fields: dict[tuple[str, str], tuple[Compiled, ...]] = {}
     tags: list[tuple[Format, Compiled]] = []
+    parts: list[tuple[Format, Compiled]] = []
     claims = {}
     for f in grammar.formats:
         for name, lines in f.fields.items():
@@ -76,7 +78,8 @@ def compile_grammar(grammar: Grammar) -> Plan:
         rules[f.name] = tuple(compiled_rules)
         claims[f.name] = frozenset(p for r in f.rules for p in r.programs)
         tags += [(f, compile_pattern(p, f.types, f.defines, (f.file, n))) for n, p in f.tags]
-    return Plan(grammar, tuple(envelopes), rules, fields, tuple(tags), claims)
+        parts += [(f, compile_pattern(p, f.types, f.defines, (f.file, n))) for n, p in f.parts]
+    return Plan(grammar, tuple(envelopes), rules, fields, tuple(tags), tuple(parts), claims)
 
 
 def _columns_of(form: str, block: str, fields: dict[tuple[str, str], tuple[Compiled, ...]]) -> set[str]:
@@ -254,7 +257,7 @@ def _ascii(number: pl.Expr) -> pl.Expr:
 
 def _split_tags(rows: pl.DataFrame, plan: Plan) -> pl.DataFrame:
     """Decide the format of each row by its tag; adds instance and program. Runs once per distinct tag."""
-    tags = rows.filter(pl.col("format").is_null()).select(text=pl.col("tag").unique()).drop_nulls()
+    tags = rows.select(text=pl.col("tag").unique()).drop_nulls()
     out, rest = [], tags
     for form, pattern in plan.tags:
         taken, rest = _match(rest, pattern, "text")
@@ -385,6 +388,7 @@ def parse(lines: pl.DataFrame, plan: Plan, order: tuple[str, ...] | None = None)
     nul = lines["text"].str.contains("\0", literal=True)
     cleaned = lines.with_columns(text=text.str.replace_all("\0", "", literal=True)) if nul.any() else lines
     opened, rest = open_envelopes(cleaned, plan, order)
+    opened, swallowed = _join_parts(opened, plan)
     opened, nested = _open_nested(opened, plan)
     opened = _split_tags(opened, plan)
     foreign = opened.filter(pl.col("format").is_null())
@@ -393,7 +397,7 @@ def parse(lines: pl.DataFrame, plan: Plan, order: tuple[str, ...] | None = None)
         names = {f.name: f.mta for f in plan.grammar.formats}
         formats = opened.select("line", mta=pl.col("format").replace(names))
         events = events.join(formats, on="line", how="left", maintain_order="left")
-    state = pl.DataFrame({"line": foreign["line"]}).with_columns(state=pl.lit("ignored"))
+    state = pl.DataFrame({"line": pl.concat([foreign["line"], swallowed])}).with_columns(state=pl.lit("ignored"))
     lost = pl.DataFrame({"line": rest["line"]}).with_columns(
         state=pl.when(pl.col("line").is_in(lines.filter(nul)["line"].implode())).then(pl.lit("damaged")).otherwise(pl.lit("unrecognised"))
     )
@@ -401,6 +405,36 @@ def parse(lines: pl.DataFrame, plan: Plan, order: tuple[str, ...] | None = None)
         state=pl.when(blank["text"].str.contains("\0", literal=True)).then(pl.lit("damaged")).otherwise(pl.lit("ignored"))
     )
     return events, pl.concat([ledger, state, lost, empty]).sort("line")
+
+
+def _join_parts(opened: pl.DataFrame, plan: Plan) -> tuple[pl.DataFrame, pl.Series]:
+    """Records that were cut to fit a line of syslog: the first line gets the whole text, the lines of the others are returned.
+
+    A format says how its parts look: `_part` is the part's number, `_glue` what the cut was made for (a backslash: the text had
+    a newline there). A part whose first is not in this chunk stays as it is.
+    """
+    swallowed = [opened["line"].clear()]
+    for form, pattern in plan.parts:
+        tags = [p.regex for f, p in plan.tags if f is form]
+        mine = pl.any_horizontal(pl.col("tag").str.contains(regex) for regex in tags) & pl.col("message").str.starts_with("[")
+        pieces, _ = _match(opened.filter(mine.fill_null(False)), pattern, "message")
+        if pieces.is_empty():
+            continue
+        key = ["host", "tag", "pid"]
+        pieces = pieces.sort("line").with_columns(_first=(pl.col("_part") == "1").cum_sum().over(key), _end=pl.when(pl.col("_glue") == "\\").then(pl.lit("\n")).otherwise(pl.lit("")))
+        pieces = pieces.filter(pl.col("_first") > 0)
+        whole = pieces.group_by([*key, "_first"], maintain_order=True).agg(
+            pl.col("line").first(), _text=pl.concat_str("message", "_end").str.join("").str.strip_chars_end("\n")
+        )
+        gone = pieces.join(whole.select("line"), on="line", how="anti")["line"]
+        swallowed.append(gone)
+        opened = (
+            opened.join(gone.to_frame(), on="line", how="anti", maintain_order="left")
+            .join(whole.select("line", "_text"), on="line", how="left", maintain_order="left")
+            .with_columns(message=pl.coalesce("_text", "message"))
+            .drop("_text")
+        )
+    return opened, pl.concat(swallowed)
 
 
 def _open_nested(opened: pl.DataFrame, plan: Plan) -> tuple[pl.DataFrame, int]:
