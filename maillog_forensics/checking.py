@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from maillog_forensics import api, clock, normalize, schema
+from maillog_forensics import api, clock, normalize, records, schema
 from maillog_forensics.grammar import Format, Rule, Sample
 from maillog_forensics.normalize import Plan
 
@@ -16,7 +16,7 @@ def listing(parsers: Path | None = None) -> str:
     plan = api.load(parsers)
     lines = []
     for form in plan.grammar.formats:
-        samples = sum(len(r.samples) for r in form.rules)
+        samples = sum(len(r.samples) for r in form.rules) + len(form.samples)
         lines.append(f"{form.name:<12} {form.title or form.name:<34} {len(form.rules):>3} rules {samples:>4} samples  {Path(form.file).name}")
     for envelope in plan.grammar.envelopes:
         lines.append(f"{'':<12} envelope {envelope.name:<25} {len(envelope.patterns):>3} rules {len(envelope.samples):>4} samples")
@@ -64,6 +64,9 @@ def check(parsers: Path | None = None) -> tuple[list[str], int]:
             for sample in rule.samples:
                 count += 1
                 faults += _prove(form, rule, sample, plan)
+    for record in records.formats(plan):
+        count += len(record.form.samples)
+        faults += _prove_records(record, plan)
     for e in plan.envelopes:
         for sample in e.envelope.samples:
             count += 1
@@ -88,6 +91,37 @@ def _prove(form: Format, rule: Rule, sample: Sample, plan: Plan) -> list[str]:
         for column, want in sample.expect.items()
         if str("" if row.get(column) is None else row[column]) != want or (want != "" and row.get(column) is None)
     ]
+
+
+def _prove_records(record: records.RecordFormat, plan: Plan) -> list[str]:
+    """Each sample of a record format is read without a head: its layout must claim it, and no other format's."""
+    file = Path(record.form.file).name
+    faults = []
+    if not record.form.samples and not record.aside:
+        faults.append(f"{file}:{record.form.line}: the format has no sample")
+    if not record.form.references:
+        faults.append(f"{file}:{record.form.line}: the format has no reference (ref …)")
+    for sample in record.form.samples:
+        where = f"{file}:{sample.line}"
+        owners = records.claims(sample.text, plan)
+        if owners != [record.form.name]:
+            faults.append(f"{where}: this sample should be claimed by {record.form.name}, is claimed by {', '.join(owners) or 'nothing'}")
+            continue
+        events = _read_record(sample.text, plan)[1]
+        row = events.to_dicts()[0] if events.height else {}
+        faults += [
+            f"{where}: {column} should be {want!r}, is {row.get(column)!r}"
+            for column, want in sample.expect.items()
+            if str("" if row.get(column) is None else row[column]) != want or (want != "" and row.get(column) is None)
+        ]
+    return faults
+
+
+def _read_record(line: str, plan: Plan) -> tuple[str, pl.DataFrame]:
+    """The format and the raw events of one record without its head; an empty name where none fits."""
+    lines = pl.DataFrame({"line": pl.Series([1], dtype=pl.UInt64), "offset": pl.Series([0], dtype=pl.UInt64), "text": [line]})
+    reader = records.recognise(lines, plan, "", None)
+    return (reader.name, reader.parse(lines)[0]) if reader else ("", pl.DataFrame())
 
 
 def _prove_envelope(name: str, file: str, sample: Sample, plan: Plan) -> list[str]:
@@ -115,6 +149,12 @@ def explain(line: str, parsers: Path | None = None) -> str:
     plan = api.load(parsers)
     lines = pl.DataFrame({"line": pl.Series([1], dtype=pl.UInt64), "offset": pl.Series([0], dtype=pl.UInt64), "text": [line]})
     opened, _ = normalize.open_envelopes(lines, plan)
+    name, raw = _read_record(line, plan) if opened.is_empty() else ("", pl.DataFrame())
+    if name:
+        out = [f"{'format':<16} {name} (a record without its head: its columns are known by their number)"]
+        for event in clock.naive(raw).to_dicts() if raw.height else []:
+            out += [f"  {k:<14} {visible(str(v))}" for k, v in event.items() if v is not None and k in schema.EVENTS and k != "line"]
+        return "\n".join(out) + "\n"
     if opened.is_empty():
         return "no envelope fits: the line does not begin like a log record that this program knows (see 'formats list')\n"
     opened, _ = normalize._open_nested(opened, plan)

@@ -31,7 +31,7 @@ _PART = "\x1f"  # stands between the parts of a cell that was split
 
 @dataclass(frozen=True)
 class _Column:
-    """`column NAME KIND CELL… [when CELL is WORD…]`: the first of the cells that is not empty."""
+    """`column NAME KIND CELL… [when CELL is WORD…]`: the first of the cells, or of what a scan found, that is not empty."""
 
     name: str
     kind: str
@@ -199,6 +199,11 @@ def _lost_head(line: str, records: Iterable[RecordFormat]) -> _Head | None:
     return None
 
 
+def claims(line: str, plan: Plan) -> list[str]:
+    """Names of the formats that a record without its head may belong to."""
+    return [r.form.name for r in formats(plan) if r.heads and _lost_head(line, [r])]
+
+
 def recognise(head: pl.DataFrame, plan: Plan, path: str, wanted: str | None) -> Reader | None:
     """The reader for an input that begins with `head`, or None where it is not made of records."""
     known = formats(plan)
@@ -338,7 +343,8 @@ class Reader:
         return rows.with_columns(stamp=pl.lit(None, dtype=pl.String), stamp_kind=pl.lit(""), zone=pl.lit(None, dtype=pl.String))
 
     def _local(self, rows: pl.DataFrame, is_utc: bool) -> pl.DataFrame:
-        proof = pl.concat_str([pl.col(c) for c in rows.columns if c.startswith("c.")], separator=" ", ignore_nulls=True)
+        cells_with_stamps = [pl.col(c) for c in rows.columns if c[2:] in culture.PROOFS]
+        proof = pl.concat_str([pl.lit(""), *cells_with_stamps], separator=" ", ignore_nulls=True)
         rows, order, sentence = culture.read(rows, "_when", proof, is_utc, self._order)
         self._order = order
         if sentence and sentence not in self.problems:
@@ -386,9 +392,9 @@ def _spread(rows: pl.DataFrame, record: RecordFormat) -> pl.DataFrame:
         return rows
     count = pl.col(f"c.{leader}").list.len().fill_null(1)
     rows = rows.with_columns(_part=pl.int_ranges(0, count)).explode("_part", empty_as_null=True, keep_nulls=True)
-    return rows.with_columns(
-        pl.col(f"c.{c}").list.get(pl.col("_part"), null_on_oob=True).alias(f"c.{c}") for c in have
-    ).drop("_part")
+    return rows.with_columns(pl.col(f"c.{c}").list.get(pl.col("_part"), null_on_oob=True).alias(f"c.{c}") for c in have).drop(
+        "_part"
+    )
 
 
 def _scan(rows: pl.DataFrame, cell: str, block: str, form: str, plan: Plan) -> pl.DataFrame:
@@ -402,7 +408,7 @@ def _scan(rows: pl.DataFrame, cell: str, block: str, form: str, plan: Plan) -> p
 
 def _value(column: _Column, have: list[str]) -> pl.Expr | None:
     """The expression of one `column` statement, or None where this head has none of its cells."""
-    present = [f"c.{c}" for c in column.cells if f"c.{c}" in have]
+    present = [f"c.{c}" if f"c.{c}" in have else c for c in column.cells if f"c.{c}" in have or c in have]
     if not present or (column.when and f"c.{column.when}" not in have):
         return None
     value = pl.coalesce(present)
