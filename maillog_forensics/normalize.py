@@ -134,7 +134,8 @@ def _empty_means_missing(taken: pl.DataFrame, pattern: Compiled) -> pl.DataFrame
                 pl.col(column).str.strip_prefix('"').str.strip_suffix('"').str.replace_all(r'\\(["\\])', "${1}").alias(column)
             )
         elif kind == "words":
-            changes.append(pl.col(column).str.count_matches(r"\S+").cast(pl.String).alias(column))
+            bare = pl.col(column).str.replace_all(r'"(?:[^"\\]|\\.)*"', "q")
+            changes.append(bare.str.count_matches(r"\S+").cast(pl.String).alias(column))
         elif kind == "duration":
             changes.append(_seconds(pl.col(column)).cast(pl.String).alias(column))
     return taken.with_columns(changes) if changes else taken
@@ -150,7 +151,7 @@ _UNITS = (("w", 604800), ("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
 
 def _read_fields(taken: pl.DataFrame, text: str, block: str, form: str, plan: Plan) -> pl.DataFrame:
-    """Key=value pairs in any order: each key by its own expression; a quoted value is taken out before the next key."""
+    """Key=value pairs in any order: each key by its own expression; a value in "…" or <…> is taken out before the next key."""
     kept = not text.startswith("_run_")
     original = taken[text] if kept else None
     for pattern in plan.fields[form, block]:
@@ -163,7 +164,7 @@ def _read_fields(taken: pl.DataFrame, text: str, block: str, form: str, plan: Pl
         taken = taken.with_columns(
             pl.coalesce(pl.col(c), new[c]).alias(c) if c in taken.columns else new[c].alias(c) for c in new.columns
         )
-        if "quoted" in pattern.types.values():
+        if pattern.encloses:
             taken = taken.with_columns(pl.col(text).str.replace(pattern.regex, ""))
         for column, inner in pattern.runs.items():
             taken = _read_fields(taken, column, inner, form, plan)

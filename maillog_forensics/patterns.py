@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from maillog_forensics.errors import GrammarError
 from maillog_forensics.grammar import FieldRun, Group, Hole, Include, Literal, Node, Pattern
 
+_QUOTED = r'"(?:[^"\\]|\\.)*"'
 BUILT_IN = {
     "int": r"[0-9]+",
     "float": r"[0-9]+(?:\.[0-9]+)?",
@@ -15,12 +16,11 @@ BUILT_IN = {
     "rest": r".*",
     "text": r".*?",
     "quoted": r'"(?:[^"\\]|\\.)*"?',
-    "words": r".*",
+    "words": rf'(?:{_QUOTED}\S*|[^\s"]+)(?: (?:{_QUOTED}\S*|[^\s"]+))*',
     "duration": r"(?:[0-9.]+[wdhms])+",
     "bsd": r"[A-Z][a-z]{2} [ 0-3]?[0-9] [0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?",
     "iso": r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]+)?(?:Z|[+-][0-9]{2}:?[0-9]{2})?",
 }
-_QUOTED = r'"(?:[^"\\]|\\.)*"'
 _VALUE = rf'(?:{_QUOTED}|<(?:{_QUOTED}|[^<>"])*>|\((?:[^()]|\([^()]*\))*\)|[^\s"<(]\S*)?'
 # One part of a run: KEY=value, a bracketed address with its port, (a host's own name), or a flag in capitals.
 _PART = rf"(?:[A-Za-z][A-Za-z0-9_]{{0,15}}\*?={_VALUE}|\[[^\]\s]*\]?(?::\w+)?\*?|\((?:[^()]|\([^()]*\))*\)|[A-Z][A-Z0-9]{{0,4}}[*.-]?)"
@@ -52,6 +52,8 @@ class Compiled:
     prefix: str
     types: dict[str, str]
     runs: dict[str, str]
+    encloses: bool
+    """Whether a value stands in "…" or <…>, and so may hold a blank and what looks like another key."""
 
 
 def compile_pattern(
@@ -125,4 +127,5 @@ def compile_pattern(
     body = build(nodes, False, True)
     prefix = nodes[0].text if anchored and nodes and isinstance(nodes[0], Literal) else ""
     regex = f"(?s)^(?P<{MATCHED}>){body}$" if anchored else f"(?s)(?:^| ){body}"
-    return Compiled(regex, tuple(sorted((n for n in needles if n.strip()), key=len, reverse=True)), prefix, kinds, runs)
+    encloses = "quoted" in kinds.values() or any(n.endswith("<") for n in needles)
+    return Compiled(regex, tuple(sorted((n for n in needles if n.strip()), key=len, reverse=True)), prefix, kinds, runs, encloses)
