@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import datetime as dt
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
-from maillog_forensics import grammar, intake, schema, sources
+from maillog_forensics import __version__, correlate, grammar, incidents, intake, schema, sources, summary
 from maillog_forensics import normalize as normalizer
+from maillog_forensics.evidence import Lines
+from maillog_forensics.findings import Findings, InputFile, Run, UnknownShape
 from maillog_forensics.intake import InputReport
 
 
@@ -25,6 +35,7 @@ def normalize(
     format: str | None = None,
     parsers: Path | None = None,
     progress: Callable[[str, int], None] | None = None,
+    shown: dict[str, str] | None = None,
 ) -> tuple[pl.DataFrame, list[InputReport], list[str]]:
     """Read logs.
 
@@ -43,7 +54,107 @@ def normalize(
     tables, reports = [], []
     for path in files:
         table, report = intake.take_in(path, plan, options, (lambda n, p=path: progress(p, n)) if progress else None)
+        if shown and path in shown:
+            report.about.path = shown[path]
+            table = table.with_columns(source=pl.lit(shown[path]))
         tables.append(table)
         reports.append(report)
     events = pl.concat(tables) if tables else schema.empty(schema.EVENTS)
     return events, reports, problems
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What `analyze` found: the document, and the tables behind it."""
+
+    findings: Findings
+    events: pl.DataFrame
+    mail: correlate.Mail
+    problems: list[str]
+
+
+def analyze(
+    paths: list[str],
+    *,
+    tz: str | None = None,
+    year: int | None = None,
+    format: str | None = None,
+    parsers: Path | None = None,
+    since: dt.datetime | None = None,
+    until: dt.datetime | None = None,
+    window_s: float = 4 * 3600,
+    command: str = "",
+    progress: Callable[[str, int], None] | None = None,
+) -> Analysis:
+    """Read logs, correlate them, find incidents.
+
+    Parameters
+    ----------
+    paths
+        Files, directories, globs, "-" for standard input.
+    since, until
+        Only events in this time (UTC) are looked at.
+    window_s
+        Longest gap in seconds between a message and the answer to it.
+
+    Returns
+    -------
+    Analysis
+    """
+    began, clock = dt.datetime.now(dt.UTC), time.monotonic()
+    with _spooled(paths) as (real, spooled):
+        events, reports, problems = normalize(real, tz=tz, year=year, format=format, parsers=parsers, progress=progress, shown=spooled)
+        if since or until:
+            events = events.filter((pl.col("time") >= (since or _EVER[0])) & (pl.col("time") <= (until or _EVER[1])))
+        mail = correlate.mailboxes(correlate.correlate(events))
+        found = incidents.find(mail, window_s=window_s)
+        lines = Lines({r.about.path: r.about for r in reports}, {shown: path for path, shown in spooled.items()})
+        incidents.want_lines(found.drafts, mail, lines)
+        lines.want(incidents.first_lines(found.drafts, mail))
+        lines.fetch()
+        done = [(d, incidents.finish(d, found.edges, mail, lines)) for d in found.drafts]
+    parameters: dict[str, str | int | float | bool | None] = {
+        "tz": tz, "year": year, "format": format, "since": _iso(since), "until": _iso(until), "window_s": window_s,
+    }  # fmt: skip
+    document = Findings(
+        run=Run(version=__version__, command=command, started_at=began, elapsed_s=round(time.monotonic() - clock, 3), parameters=parameters, libraries={"polars": pl.__version__}),
+        inputs=tuple(_input(r) for r in reports),
+        traffic=summary.traffic(events, mail, found.edges),
+        incidents=tuple(i for d, i in done if d.verdict in ("loop", "guard")),
+        possible=tuple(i for d, i in done if d.verdict not in ("loop", "guard")),
+        searches=tuple(found.searches),
+        limits=tuple(summary.limits(reports, mail)),
+    )
+    return Analysis(document, events, mail, problems)
+
+
+_EVER = (dt.datetime(1, 1, 2, tzinfo=dt.UTC), dt.datetime(9999, 1, 1, tzinfo=dt.UTC))
+
+
+def _iso(time: dt.datetime | None) -> str | None:
+    return time.isoformat() if time else None
+
+
+@contextmanager
+def _spooled(paths: list[str]) -> Iterator[tuple[list[str], dict[str, str]]]:
+    """Standard input is kept in a temporary file while the analysis lasts, since evidence is read a second time."""
+    if "-" not in paths:
+        yield paths, {}
+        return
+    handle, name = tempfile.mkstemp(prefix="maillog-forensics-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        yield [name if p == "-" else p for p in paths], {name: "-"}
+    finally:
+        os.unlink(name)
+
+
+def _input(report: InputReport) -> InputFile:
+    about, basis = report.about, report.basis
+    return InputFile(
+        path=about.path, sha256=about.sha256, bytes=about.bytes, compression=about.compression, decompressed_sha256=about.decompressed_sha256, lines=about.lines,
+        parsed=report.parsed, ignored=report.ignored, unrecognised=report.unrecognised, damaged=report.damaged, first=report.first, last=report.last,
+        format=report.format, zone=basis.zone, zone_basis=basis.zone_basis, year_basis=basis.year_basis, problems=tuple(about.problems),
+        unrecognised_shapes=tuple(UnknownShape(shape=s.shape, count=s.count, line=s.line, sample=s.sample) for s in report.shapes),
+    )  # fmt: skip

@@ -1,0 +1,142 @@
+"""How a loop ended: by whose guard, with the line that says so; or whether it still runs."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from dataclasses import dataclass
+
+import polars as pl
+
+from maillog_forensics import signatures
+from maillog_forensics.correlate import Mail
+from maillog_forensics.evidence import Place
+from maillog_forensics.findings import Ending
+
+_REASONS = {"loop_guard": Ending.HOP_LIMIT, "mailbox_full": Ending.MAILBOX_FULL, "rate_limit": Ending.SENDING_LIMIT}
+_LIMIT_WORDS = re.compile(r"(?i)\b(rate|limit|quota|too (?:many|much)|exceed|throttl|flood|per (?:hour|day|minute)|policyd?|try again later)\b")
+_FULL_WORDS = re.compile(r"(?i)mailbox (?:is )?full|over ?quota|quota exceeded|5\.2\.2|insufficient (?:system )?storage|disk quota")
+_LOOP_WORDS = re.compile(r"(?i)mail loop|forwarding loop|loops? back|too many (?:hops|.received)|hop ?count|routing loop")
+_OPERATOR = re.compile(r"(?i)\b(?:cancelled|removed|frozen|deleted) by\b|^(?:removed|deleted|held|placed on hold)|postsuper")
+
+
+@dataclass(frozen=True)
+class End:
+    """How it ended, before the lines are fetched."""
+
+    reason: Ending
+    side: str
+    host: str = ""
+    text: str = ""
+    signature: str = ""
+    place: Place | None = None
+    at: dt.datetime | None = None
+
+
+def how_ended(
+    mail: Mail, mids: list[int], members: tuple[str, ...], last: dt.datetime, period_s: float | None, log_end: dt.datetime, *,
+    forwarding: bool = False, log_ends: dict[str, dt.datetime] | None = None,
+) -> End:  # fmt: skip
+    """Tell what ended a loop.
+
+    Parameters
+    ----------
+    mids
+        Messages of the loop, in time order.
+    last
+        Its last turn; the guard's line stands near it.
+    log_end
+        Last event of the logs in which the loop is seen.
+
+    Notes
+    -----
+    What befell the last messages decides: a text known by `signatures` first, else plain words. Of the refusals without
+    a message of their own (NOQUEUE) those count that name two members, or one of them with a null sender.
+    """
+    period = period_s or 60.0
+    grace = dt.timedelta(seconds=max(120.0, 6 * period))
+    end = _by_last_messages(mail, mids, last, grace, forwarding)
+    if end is None or end.reason is Ending.BLOCKED:
+        end = _by_refusals(mail, members, last, grace) or end
+    if end is None:
+        end = _by_hand(mail, mids, last, grace)
+    if end:
+        return end
+    waiting = (log_end - last).total_seconds()
+    if waiting <= max(2.5 * period, 30.0):
+        return End(Ending.ONGOING, "unknown", at=last, text=f"the logs end {waiting:.0f} s after the last turn: nothing shows an end")
+    return End(Ending.QUIET, "unknown", at=last, text=f"no further turn in the {waiting:.0f} s until the logs end; no line tells why")
+
+
+def _by_last_messages(mail: Mail, mids: list[int], last: dt.datetime, grace: dt.timedelta, forwarding: bool) -> End | None:
+    """What befell the messages of the last turns that were not simply delivered."""
+    tail = mids if forwarding else mids[-12:]
+    rows = (
+        mail.deliveries.filter(pl.col("mid").is_in(tail), pl.col("event").is_in(["bounce", "defer", "expire", "discard"]))
+        .join(mail.messages.select("mid", "host", "host_key"), on="mid", how="left")
+        .filter(pl.col("first") >= (last - grace if not forwarding else dt.datetime(1970, 1, 1, tzinfo=dt.UTC)))
+        .sort("mid", "last")
+    )
+    ends = []
+    for row in rows.tail(60).to_dicts():
+        reason, signature = classify(row["diagnostic"] or "", row["dsn"] or "")
+        if reason is None and row["event"] in ("bounce", "expire", "discard"):
+            reason = Ending.BLOCKED
+        if reason is None:
+            continue
+        theirs = " said: " in (row["diagnostic"] or "") or row["relay_ip"] is not None or "remote mail server" in (row["diagnostic"] or "")
+        place = (row["source"], row["line"], row["offset"])
+        ends.append(End(reason, "theirs" if theirs else "ours", (row["relay_host"] if theirs else row["host"]) or "", row["diagnostic"] or "", signature, place, row["last"]))
+    if not ends:
+        return None
+    order = [Ending.HOP_LIMIT, Ending.MAILBOX_FULL, Ending.SENDING_LIMIT, Ending.BLOCKED]
+    return min(reversed(ends), key=lambda e: order.index(e.reason))
+
+
+def _by_refusals(mail: Mail, members: tuple[str, ...], last: dt.datetime, grace: dt.timedelta) -> End | None:
+    from maillog_forensics.addresses import canonical_of
+
+    rows = mail.attempts.filter(
+        pl.col("event").is_in(["reject", "discard"]), pl.col("time").is_between(last - dt.timedelta(seconds=20), last + grace)
+    )
+    if rows.is_empty():
+        return None
+    rows = rows.with_columns(_from=canonical_of(rows["sender"]), _to=canonical_of(rows["recipient"]))
+    names = list(members)
+    rows = rows.filter(pl.col("_from").is_in(names) & (pl.col("_to").is_in(names) | pl.col("_to").is_null()))
+    found = []
+    for row in rows.sort("time", "line").head(50).to_dicts():
+        text = row["diagnostic"] or ""
+        reason, signature = classify(text, row["dsn"] or "")
+        found.append(End(reason or Ending.BLOCKED, "ours", row["host"] or "", text, signature, (row["source"], row["line"], row["offset"]), row["time"]))
+    order = [Ending.HOP_LIMIT, Ending.MAILBOX_FULL, Ending.SENDING_LIMIT, Ending.BLOCKED]
+    return min(found, key=lambda e: order.index(e.reason)) if found else None
+
+
+def _by_hand(mail: Mail, mids: list[int], last: dt.datetime, grace: dt.timedelta) -> End | None:
+    """An administrator's hand: held, removed or cancelled in the queue near the end."""
+    ids = mail.messages.filter(pl.col("mid").is_in(mids[-60:]))["queue_id"].drop_nulls()
+    rows = mail.attempts.filter(
+        pl.col("event").is_in(["hold", "notice"]) | (pl.col("program") == "postsuper"), pl.col("queue_id").is_in(ids.implode()),
+        pl.col("time").is_between(last - grace, last + grace),
+    )  # fmt: skip
+    for row in rows.sort("time", "line").to_dicts():
+        text = row["diagnostic"] or row["outcome"] or ""
+        if row["program"] == "postsuper" or _OPERATOR.search(text):
+            return End(Ending.OPERATOR, "ours", row["host"] or "", text, "", (row["source"], row["line"], row["offset"]), row["time"])
+    return None
+
+
+def classify(text: str, dsn: str = "") -> tuple[Ending | None, str]:
+    """The ending that a text tells of, and the signature that knew it ("" for plain words)."""
+    known = signatures.meaning(text)
+    if known and known.kind in _REASONS:
+        return _REASONS[known.kind], known.signature
+    folded = signatures.fold(text)
+    if _LOOP_WORDS.search(folded):
+        return Ending.HOP_LIMIT, ""
+    if _FULL_WORDS.search(folded):
+        return Ending.MAILBOX_FULL, ""
+    if _LIMIT_WORDS.search(folded):
+        return Ending.SENDING_LIMIT, ""
+    return None, ""

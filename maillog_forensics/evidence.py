@@ -1,0 +1,79 @@
+"""Bringing the raw lines behind findings: by file, line and offset, read again where they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from maillog_forensics import sources
+from maillog_forensics.findings import Evidence
+from maillog_forensics.sources import Input
+
+MAX_TEXT = 2000
+Place = tuple[str, int, int]
+"""source, line, offset"""
+
+
+class Lines:
+    """The texts of some places, fetched once for all incidents.
+
+    Call `want` while incidents are put together, `fetch` once, then `evidence`.
+    """
+
+    def __init__(self, inputs: dict[str, Input], spooled: dict[str, str] | None = None) -> None:
+        self._inputs, self._spooled = inputs, spooled or {}
+        self._wanted: dict[str, set[tuple[int, int]]] = {}
+        self._texts: dict[tuple[str, int], str] = {}
+
+    def want(self, places: Iterable[Place]) -> None:
+        """Note places whose text will be needed."""
+        for source, line, offset in places:
+            self._wanted.setdefault(source, set()).add((line, offset))
+
+    def fetch(self) -> None:
+        """Read the wanted lines: plain files by seeking, compressed ones in one more pass up to the last line wanted."""
+        for source, places in sorted(self._wanted.items()):
+            about = self._inputs.get(source)
+            path = self._spooled.get(source, source)
+            missing = {(n, o) for n, o in places if (source, n) not in self._texts}
+            if not missing or about is None:
+                continue
+            reader: Callable[[str, Input, set[tuple[int, int]]], dict[int, str]]
+            reader = _seek if about.compression == "none" else _stream
+            for line, text in reader(path, about, missing).items():
+                self._texts[source, line] = text
+
+    def evidence(self, place: Place, note: str = "") -> Evidence:
+        """The line at `place`; its text is empty where the file can no longer be read."""
+        source, line, offset = place
+        text = self._texts.get((source, line), "")
+        return Evidence(source=source, line=line, offset=offset, text=text[:MAX_TEXT], note=note)
+
+
+def _seek(path: str, about: Input, places: set[tuple[int, int]]) -> dict[int, str]:
+    out = {}
+    newline = "\n".encode(about.encoding)
+    try:
+        with open(path, "rb") as file:
+            for line, offset in sorted(places):
+                file.seek(offset)
+                raw = file.read(MAX_TEXT * 4)
+                end = raw.find(newline)
+                while end >= 0 and len(newline) == 2 and end % 2:
+                    end = raw.find(newline, end + 1)
+                out[line] = (raw[:end] if end >= 0 else raw).decode(about.encoding, "backslashreplace").rstrip("\r\n")
+    except OSError:
+        return out  # the file is gone: evidence keeps file, line and offset
+    return out
+
+
+def _stream(path: str, about: Input, places: set[tuple[int, int]]) -> dict[int, str]:
+    wanted = {line for line, _ in places}
+    last = max(wanted)
+    out: dict[int, str] = {}
+    for chunk in sources.read(path, Input(path)):
+        table = chunk.lines
+        found = table.filter(table["line"].is_in(list(wanted)))
+        out |= dict(zip(found["line"].to_list(), found["text"].to_list()))
+        if table.height and table["line"][-1] >= last:
+            break
+    return out
