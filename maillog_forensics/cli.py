@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,77 @@ Tz = Annotated[str | None, typer.Option("--tz", metavar="ZONE", help="Zone of st
 Year = Annotated[int | None, typer.Option("--year", min=1980, max=2199, help="Year of the last line, where stamps carry none.")]
 Parsers = Annotated[Path | None, typer.Option("--parsers", metavar="DIR", help="A folder with your own *.grammar files.")]
 Format = Annotated[str | None, typer.Option("--format", metavar="NAME", help="Read every file as this format (see 'formats list').")]
+
+
+@app.command()
+def analyze(
+    paths: Paths,
+    report: Annotated[Path | None, typer.Option("--report", metavar="FILE.html", help="Write the incident report.")] = None,
+    findings: Annotated[Path | None, typer.Option("--findings", metavar="FILE.json", help="Write everything found as JSON (- for standard output).")] = None,
+    events: Annotated[str | None, typer.Option("--events", metavar="FILE.parquet", help="Write the events table.")] = None,
+    since: Annotated[str | None, typer.Option(metavar="TIME", help="Look only at events from this time (ISO 8601; UTC unless it says).")] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Look only at events up to this time.")] = None,
+    tz: Tz = None,
+    year: Year = None,
+    format: Format = None,
+    parsers: Parsers = None,
+    window: Annotated[str, typer.Option(metavar="4h", help="Longest gap between a message and the answer to it (90s, 30m, 4h, 1d).")] = "4h",
+    fail_on: Annotated[str | None, typer.Option("--fail-on", metavar="loop,storm", help="Exit with 10 when such an incident is found.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 4 when an input was damaged or unreadable.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No summary and no progress.")] = False,
+) -> None:
+    """Find mail loops and NDR storms in logs, and write the incident report."""
+    from maillog_forensics import writers
+    from maillog_forensics.api import analyze as run
+    from maillog_forensics.options import duration_s, kinds, moment
+    from maillog_forensics.progress import Progress
+
+    wanted = kinds(fail_on)
+    with Progress(quiet) as bar:
+        result = run(
+            paths, tz=tz, year=year, format=format, parsers=parsers, since=moment(since, "--since"), until=moment(until, "--until"),
+            window_s=duration_s(window, "--window"), command=_command(), progress=bar.step,
+        )  # fmt: skip
+    found = result.findings
+    _tell(result.problems)
+    for item in found.inputs:
+        _tell(f"{item.path}: {problem}" for problem in item.problems)
+    if events:
+        writers.write_events(result.events, events)
+    if findings:
+        from maillog_forensics.findings import write
+
+        writers.write_text(write(found), str(findings))
+    if report:
+        from maillog_forensics.report import render as render_html
+
+        writers.write_text(render_html(found), str(report))
+    if not quiet:
+        from maillog_forensics.terminal import summary
+
+        typer.echo(summary(found), err=findings is not None and str(findings) == "-")
+        if report:
+            typer.echo(f"Report: {report}", err=True)
+    if not any(item.parsed for item in found.inputs):
+        raise NoInputError("no line of a mail server was found in these inputs; name the mail server's log files or their directory")
+    if any(i.kind.value in wanted and i.severity.value != "info" for i in found.incidents):
+        raise typer.Exit(10)
+    if strict and (result.problems or any(item.damaged or item.problems for item in found.inputs)):
+        raise typer.Exit(4)
+
+
+@app.command()
+def render(
+    findings: Annotated[Path, typer.Argument(metavar="FINDINGS.json", help="A findings file, as 'analyze --findings' writes it.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="REPORT.html", help="Where to write the page.")],
+    print_variant: Annotated[bool, typer.Option("--print", help="Everything unfolded, for paper.")] = False,
+) -> None:
+    """Make the report again from a findings file; the logs are not needed."""
+    from maillog_forensics import writers
+    from maillog_forensics.findings import read
+    from maillog_forensics.report import render as render_html
+
+    writers.write_text(render_html(read(str(findings)), print_variant=print_variant), str(output))
 
 
 @app.command()
@@ -77,7 +149,13 @@ def formats_explain(line: Annotated[str, typer.Argument(help="One line of a log,
     sys.stdout.write(checking.explain(line, parsers))
 
 
-def _tell(sentences) -> None:
+def _command() -> str:
+    import shlex
+
+    return shlex.join(["maillog-forensics", *sys.argv[1:]])
+
+
+def _tell(sentences: Iterable[str]) -> None:
     from maillog_forensics.text import visible
 
     for sentence in sentences:

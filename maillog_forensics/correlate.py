@@ -27,9 +27,11 @@ DELIVERIES: dict[str, pl.DataType | type[pl.DataType]] = {
     "mid": pl.UInt32, "recipient": pl.String, "orig_recipient": pl.String, "attempts": pl.UInt32, "first": schema.TIME,
     "last": schema.TIME, "event": schema.EVENT, "outcome": pl.String, "transport": pl.String, "relay_host": pl.String,
     "relay_ip": pl.String, "next_queue_id": pl.String, "dsn": pl.String, "smtp_code": pl.Int16, "diagnostic": pl.String,
-    "delay_s": pl.Float64, "source": pl.String, "line": pl.UInt64, "offset": pl.UInt64,
+    "delay_s": pl.Float64, "source": pl.String, "line": pl.UInt64, "offset": pl.UInt64, "waited_for": pl.String,
+    "waited_line": pl.UInt64, "waited_offset": pl.UInt64, "waited_source": pl.String,
 }  # fmt: skip
-"""One row for each recipient of a message; outcome and diagnostic are those of the last attempt."""
+"""One row for each recipient of a message; outcome and diagnostic are those of the last attempt, `waited_for` is what the
+last deferral said (the reason, where the last attempt only says that the retry time is over)."""
 
 _DELIVERY_EVENTS = ("deliver", "defer", "bounce", "expire", "discard")
 
@@ -141,6 +143,10 @@ def _deliveries(inside: pl.DataFrame) -> pl.DataFrame:
             attempts=pl.len(),
             first=pl.col("time").min(),
             last=pl.col("time").max(),
+            **{
+                name: pl.col(c).filter(pl.col("event") == "defer").last()
+                for name, c in (("waited_for", "diagnostic"), ("waited_line", "line"), ("waited_offset", "offset"), ("waited_source", "source"))
+            },
             **{c: pl.col(c).last() for c in ("event", "outcome", "diagnostic", "source", "line", "offset")},
             **{c: pl.col(c).drop_nulls().last() for c in ("transport", "relay_host", "relay_ip", "next_queue_id", "dsn", "smtp_code", "delay_s")},
         )

@@ -63,7 +63,7 @@ def how_ended(
     if end:
         return end
     waiting = (log_end - last).total_seconds()
-    if waiting <= max(2.5 * period, 30.0):
+    if waiting <= max(2.5 * period, 3.0):
         return End(Ending.ONGOING, "unknown", at=last, text=f"the logs end {waiting:.0f} s after the last turn: nothing shows an end")
     return End(Ending.QUIET, "unknown", at=last, text=f"no further turn in the {waiting:.0f} s until the logs end; no line tells why")
 
@@ -77,10 +77,15 @@ def _by_last_messages(mail: Mail, mids: list[int], last: dt.datetime, grace: dt.
         .filter(pl.col("first") >= (last - grace if not forwarding else dt.datetime(1970, 1, 1, tzinfo=dt.UTC)))
         .sort("mid", "last")
     )
+    usual = _usual_failures(mail, mids) > 0.25  # where every turn fails (an answer to MAILER-DAEMON), a failure is no ending
     ends = []
     for row in rows.tail(60).to_dicts():
         reason, signature = classify(row["diagnostic"] or "", row["dsn"] or "")
-        if reason is None and row["event"] in ("bounce", "expire", "discard"):
+        if reason is None and row["waited_for"]:  # "retry timeout exceeded": the deferrals before it say why
+            reason, signature = classify(row["waited_for"])
+            if reason:
+                row |= {"diagnostic": row["waited_for"], "source": row["waited_source"], "line": row["waited_line"], "offset": row["waited_offset"]}
+        if reason is None and row["event"] in ("bounce", "expire", "discard") and not usual:
             reason = Ending.BLOCKED
         if reason is None:
             continue
@@ -91,6 +96,12 @@ def _by_last_messages(mail: Mail, mids: list[int], last: dt.datetime, grace: dt.
         return None
     order = [Ending.HOP_LIMIT, Ending.MAILBOX_FULL, Ending.SENDING_LIMIT, Ending.BLOCKED]
     return min(reversed(ends), key=lambda e: order.index(e.reason))
+
+
+def _usual_failures(mail: Mail, mids: list[int]) -> float:
+    """Part of the loop's messages that failed."""
+    failed = mail.deliveries.filter(pl.col("mid").is_in(mids), pl.col("event").is_in(["bounce", "expire"]))["mid"].n_unique()
+    return failed / max(1, len(mids))
 
 
 def _by_refusals(mail: Mail, members: tuple[str, ...], last: dt.datetime, grace: dt.timedelta) -> End | None:

@@ -13,14 +13,15 @@ from maillog_forensics.addresses import domain
 from maillog_forensics.correlate import Mail
 
 EDGES: dict[str, pl.DataType | type[pl.DataType]] = {
-    "logical": pl.String, "sender": pl.String, "recipient": pl.String, "sent": schema.TIME, "arrived": schema.TIME,
+    "logical": pl.String, "sender": pl.String, "recipient": pl.String, "sent": schema.TIME, "born": schema.TIME, "arrived": schema.TIME,
     "size": pl.Int64, "stays": pl.UInt32, "is_null": pl.Boolean, "is_notification": pl.Boolean, "is_automatic": pl.Boolean,
     "is_linked": pl.Boolean, "is_inferred": pl.Boolean, "is_delivered": pl.Boolean, "transport": pl.String, "mid": pl.UInt32, "host": pl.String,
     "order": pl.UInt64,
 }  # fmt: skip
 """One row for each (logical message, from mailbox, to mailbox).
 
-`sent` is the first sight of the message on any host, `arrived` the last attempt to hand it to this recipient; `stays`
+`sent` is the first sight of the message on any host, `born` that on the host where it entered (by that host's own clock,
+which may differ), `arrived` the last attempt to hand it to this recipient; `stays`
 counts queues; `mid` is the first of them. `transport`: the responder's transport
 that the recipient's copy was handed to; `is_automatic`: the log says that a machine wrote it; `is_linked`: the log
 links it to the message it answers; `is_inferred`: the sender was inferred, since the log has only the null reverse-path.
@@ -55,11 +56,15 @@ def edges(mail: Mail) -> pl.DataFrame:
         is_delivered=(pl.col("event") == "deliver").any(),
         transport=pl.col("transport").filter(pl.col("transport").str.contains(RESPONDER_WORDS)).first(),
     )
+    reached = mail.deliveries.filter(pl.col("next_queue_id").is_not_null()).select("mid", "next_queue_id").join(messages.select("mid", "logical"), on="mid")
+    handed_on = reached.select("logical", queue_id="next_queue_id", is_handed_on=pl.lit(True)).unique()
+    messages = messages.join(handed_on, on=["logical", "queue_id"], how="left").with_columns(pl.col("is_handed_on").fill_null(False))
     rows = messages.join(told, on="mid", how="inner").filter(pl.col("to_box") != "")
     table = (
         rows.group_by("logical", "author", "to_box", maintain_order=True)
         .agg(
             sent=pl.col("first").min(),
+            born=pl.coalesce(pl.col("first").filter(~pl.col("is_handed_on")).min(), pl.col("first").min()),
             arrived=pl.col("arrived").max(),
             size=pl.col("size").drop_nulls().first(),
             stays=pl.len(),

@@ -115,8 +115,11 @@ def _from_rows(loop: Loop, edges: pl.DataFrame, mail: Mail, log_end: dt.datetime
     logicals = rows["logical"].unique(maintain_order=True)
     stays = mail.messages.filter(pl.col("logical").is_in(logicals.implode()))
     mids = stays.sort("first", "mid")["mid"].to_list()
-    started, ended = rows["sent"].min(), rows["sent"].max()
-    end = endings.how_ended(mail, mids, loop.members, ended, loop.period_s, log_end)
+    started, ended = rows["born"][0], max(rows["born"][0], rows["born"][-1])
+    if loop.type is LoopType.LIST:  # copies still in the queues belong to it: it ends when a responder takes the last of them
+        taken = mail.deliveries.filter(pl.col("mid").is_in(mids), pl.col("event") == "deliver", pl.col("final_box").is_in(list(loop.members[1:])))
+        ended = max([ended, *taken["last"].drop_nulls().to_list()])
+    end = endings.how_ended(mail, mids, loop.members, max(ended, rows["sent"][-1]), loop.period_s, log_end)
     refused = _refused_last(rows, loop, end, mail)
     draft = Draft(
         Kind.MAIL_LOOP, loop.type, loop.level, loop.score, loop.factors, loop.look_alikes, loop.members, mids, logicals.to_list(), started, ended,
@@ -185,7 +188,7 @@ def _from_storm(storm: Storm, edges: pl.DataFrame, mail: Mail, log_end: dt.datet
     ended = dt.datetime.fromtimestamp(storm.times[-1], dt.UTC)
     gap = (storm.times[-1] - storm.times[0]) / max(1, len(storm.times) - 1)
     waiting = (log_end - ended).total_seconds()
-    reason = Ending.ONGOING if waiting <= max(30.0, 5 * gap) else Ending.QUIET
+    reason = Ending.ONGOING if waiting <= max(3.0, 8 * gap) else Ending.QUIET
     words = f"the logs end {waiting:.0f} s after the last notification" if reason is Ending.ONGOING else f"no further notification in the {waiting:.0f} s until the logs end"
     members = (storm.target,)
     n = len(storm.logicals)

@@ -52,3 +52,25 @@ def defuse(table: pl.DataFrame) -> pl.DataFrame:
     """Put a ' before text that a spreadsheet would run as a formula."""
     formula = pl.col(pl.String).str.contains(r"^[=+\-@\t\r]")
     return table.with_columns(pl.when(formula).then(pl.lit("'") + pl.col(pl.String)).otherwise(pl.col(pl.String)).name.keep())
+
+
+def write_text(text: str, target: str) -> None:
+    """Write `text` as UTF-8 under a temporary name, then rename; "-" is standard output.
+
+    Raises
+    ------
+    UsageError
+        When the place can't be written to.
+    """
+    data = text.encode("utf-8", "backslashreplace")
+    if target == "-":
+        sys.stdout.buffer.write(data)
+        return
+    temporary = f"{target}.{os.getpid()}.tmp"
+    try:
+        Path(temporary).write_bytes(data)
+        os.replace(temporary, target)
+    except OSError as error:
+        raise UsageError(f"{target}: can't be written ({(error.strerror or str(error)).lower()})") from error
+    finally:
+        Path(temporary).unlink(missing_ok=True)
