@@ -1,0 +1,38 @@
+# Plain entries; each sets up what it needs in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint format docs gold clean
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	touch $@
+
+$(VENV)/tested: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	touch $@
+
+demo: $(VENV)/installed  ## the main job on sample_logs/
+	mkdir -p out
+	$(BIN)/maillog-forensics analyze sample_logs --report out/report.html --findings out/findings.json
+	@echo "Open out/report.html in a browser."
+
+test: $(VENV)/tested  ## everything that proves the program
+	sh tests/install-debian.sh
+	$(BIN)/maillog-forensics formats check
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/tested
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+
+docs: $(VENV)/tested  ## write the generated pages and schemas again
+	$(BIN)/python -m tests.generate_docs
+
+clean:
+	rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache
