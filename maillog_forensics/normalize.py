@@ -138,7 +138,20 @@ def _empty_means_missing(taken: pl.DataFrame, pattern: Compiled) -> pl.DataFrame
             changes.append(bare.str.count_matches(r"\S+").cast(pl.String).alias(column))
         elif kind == "duration":
             changes.append(_seconds(pl.col(column)).cast(pl.String).alias(column))
+        elif kind == "elapsed":
+            clock = "1970-01-01 " + pl.col(column).str.extract(r"([0-9]{2}:[0-9]{2}:[0-9]{2})$", 1)
+            days = pl.col(column).str.extract(r"^([0-9]+)\+", 1).cast(pl.Int64, strict=False).fill_null(0)
+            seconds = clock.str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False).dt.epoch("s") + days * 86400
+            changes.append(seconds.cast(pl.Float64).cast(pl.String).alias(column))
     return taken.with_columns(changes) if changes else taken
+
+
+def _one_row_each(taken: pl.DataFrame, pattern: Compiled) -> pl.DataFrame:
+    """A column of type `list` states as many facts as it has values: `to=<a@x.example>,<b@x.example>` becomes two rows."""
+    for column in (c for c, kind in pattern.types.items() if kind == "list"):
+        taken = taken.with_columns(pl.col(column).str.replace_all(r",\s+", ",").str.split(",")).explode(column)
+        taken = taken.with_columns(pl.col(column).str.strip_chars(" ").str.strip_prefix("<").str.strip_suffix(">"))
+    return taken
 
 
 def _seconds(text: pl.Expr) -> pl.Expr:
@@ -300,7 +313,7 @@ def _apply(rows: pl.DataFrame, compiled: _CompiledRule, form: str, plan: Plan) -
         if rule.event is None:
             out.append(taken.select("line", event=pl.lit(None, dtype=pl.String)))
             continue
-        taken = _empty_means_missing(taken, pattern)
+        taken = _one_row_each(_empty_means_missing(taken, pattern), pattern)
         for text, run in pattern.runs.items():
             taken = _read_fields(taken, text, run, form, plan)
         for column, source, table in rule.lookups:
