@@ -14,7 +14,7 @@ DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "bar": "|"}
 
 
 def split(text: pl.Series, delimiter: str) -> pl.Series:
-    """The cells of each line, raw: quotes are still on them.
+    """The cells of each line: a list of strings.
 
     Parameters
     ----------
@@ -23,48 +23,32 @@ def split(text: pl.Series, delimiter: str) -> pl.Series:
     delimiter
         One character.
 
-    Returns
-    -------
-    A list of strings for each line; `unquote` makes values of them.
-
     Notes
     -----
-    Lines without a quote take a plain split. In the others a cell is either quoted up to a quote that the delimiter or
+    Lines without a quote take a plain split. In the others a cell is either quoted, up to a quote that the delimiter or
     the end follows, or, where there is no such quote, everything up to the next delimiter.
     """
     mark = re.escape(delimiter)
-    quoted = text.str.contains('"', literal=True)
-    frame = pl.DataFrame({"text": text, "quoted": quoted}).with_row_index("n")
+    frame = pl.DataFrame({"text": text}).with_row_index("n").with_columns(quoted=pl.col("text").str.contains('"', literal=True))
     plain = frame.filter(~pl.col("quoted")).select("n", cells=pl.col("text").str.split(delimiter))
     odd = frame.filter("quoted").select(
-        "n",
-        cells=(pl.col("text") + delimiter)
-        .str.extract_all(rf'"(?:[^"]|"")*"{mark}|[^{mark}]*{mark}')
-        .list.eval(pl.element().str.head(-1)),
+        "n", cells=(pl.col("text") + delimiter).str.extract_all(rf'"(?:[^"]|"")*"{mark}|[^{mark}]*{mark}')
     )
+    odd = odd.with_columns(pl.col("cells").list.eval(_unquoted(pl.element().str.head(-1))))
     return pl.concat([plain, odd]).sort("n")["cells"]
 
 
-def unquote(cell: pl.Expr) -> pl.Expr:
-    """The value of a raw cell; NULL where it is empty. A quote that never closes is dropped."""
-    value = cell.str.strip_chars(" \t\r")
-    whole = value.str.starts_with('"') & value.str.ends_with('"') & (value.str.len_chars() >= 2)
-    value = (
-        pl.when(whole)
-        .then(value.str.head(-1).str.slice(1).str.replace_all('""', '"', literal=True))
-        .otherwise(value.str.strip_prefix('"'))
-        .str.strip_chars(" \t")
-    )
-    return pl.when(value != "").then(value)
+def _unquoted(cell: pl.Expr) -> pl.Expr:
+    """Doubled quotes become one; a quote that never closes is dropped."""
+    bare = cell.str.strip_chars(" \t\r")
+    is_whole = bare.str.starts_with('"') & bare.str.ends_with('"') & (bare.str.len_bytes() >= 2)
+    inner = bare.str.head(-1).str.slice(1).str.replace_all('""', '"', literal=True)
+    return pl.when(is_whole).then(inner).otherwise(cell.str.strip_prefix('"'))
 
 
 def names(line: str, delimiter: str) -> list[str]:
     """The names in a head, comparable: small letters and digits only. PowerShell's calculated `$_.Name` loses its `$_`."""
-    return [re.sub(r"[^a-z0-9]", "", cell.strip().removeprefix("$_.").lower()) for cell in _bare(line, delimiter)]
-
-
-def _bare(line: str, delimiter: str) -> list[str]:
-    return [cell.strip().strip('"') for cell in line.strip().split(delimiter)]
+    return [plain(cell.strip().strip('"').removeprefix("$_.")) for cell in line.strip().split(delimiter)]
 
 
 def plain(name: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from maillog_forensics import api, clock, normalize, records, schema
+from maillog_forensics import api, clock, layouts, normalize, records, schema
 from maillog_forensics.grammar import Format, Rule, Sample
 from maillog_forensics.normalize import Plan
 
@@ -17,9 +17,13 @@ def listing(parsers: Path | None = None) -> str:
     lines = []
     for form in plan.grammar.formats:
         samples = sum(len(r.samples) for r in form.rules) + len(form.samples)
-        lines.append(f"{form.name:<12} {form.title or form.name:<34} {len(form.rules):>3} rules {samples:>4} samples  {Path(form.file).name}")
+        lines.append(
+            f"{form.name:<12} {form.title or form.name:<34} {len(form.rules):>3} rules {samples:>4} samples  {Path(form.file).name}"
+        )
     for envelope in plan.grammar.envelopes:
-        lines.append(f"{'':<12} envelope {envelope.name:<25} {len(envelope.patterns):>3} rules {len(envelope.samples):>4} samples")
+        lines.append(
+            f"{'':<12} envelope {envelope.name:<25} {len(envelope.patterns):>3} rules {len(envelope.samples):>4} samples"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -28,9 +32,19 @@ def claims(form: Format, text: str, programs: tuple[str, ...], plan: Plan) -> li
     found = []
     program = programs[0] if programs else ""
     row = pl.DataFrame(
-        {"line": pl.Series([1], dtype=pl.UInt64), "message": [text], "format": [form.name], "program": [program], "instance": [form.name],
-         "host": ["host"], "pid": ["1"], "stamp": [None], "stamp_kind": [""], "zone": [None]}
-    )  # fmt: skip
+        {
+            "line": pl.Series([1], dtype=pl.UInt64),
+            "message": [text],
+            "format": [form.name],
+            "program": [program],
+            "instance": [form.name],
+            "host": ["host"],
+            "pid": ["1"],
+            "stamp": [None],
+            "stamp_kind": [""],
+            "zone": [None],
+        }
+    )
     for compiled in plan.rules[form.name]:
         if compiled.rule.programs and program and program not in compiled.rule.programs:
             continue
@@ -64,7 +78,7 @@ def check(parsers: Path | None = None) -> tuple[list[str], int]:
             for sample in rule.samples:
                 count += 1
                 faults += _prove(form, rule, sample, plan)
-    for record in records.formats(plan):
+    for record in layouts.formats(plan):
         count += len(record.form.samples)
         faults += _prove_records(record, plan)
     for e in plan.envelopes:
@@ -93,7 +107,7 @@ def _prove(form: Format, rule: Rule, sample: Sample, plan: Plan) -> list[str]:
     ]
 
 
-def _prove_records(record: records.RecordFormat, plan: Plan) -> list[str]:
+def _prove_records(record: layouts.RecordFormat, plan: Plan) -> list[str]:
     """Each sample of a record format is read without a head: its layout must claim it, and no other format's."""
     file = Path(record.form.file).name
     faults = []
@@ -105,7 +119,9 @@ def _prove_records(record: records.RecordFormat, plan: Plan) -> list[str]:
         where = f"{file}:{sample.line}"
         owners = records.claims(sample.text, plan)
         if owners != [record.form.name]:
-            faults.append(f"{where}: this sample should be claimed by {record.form.name}, is claimed by {', '.join(owners) or 'nothing'}")
+            faults.append(
+                f"{where}: this sample should be claimed by {record.form.name}, is claimed by {', '.join(owners) or 'nothing'}"
+            )
             continue
         events = _read_record(sample.text, plan)[1]
         row = events.to_dicts()[0] if events.height else {}
@@ -125,7 +141,9 @@ def _read_record(line: str, plan: Plan) -> tuple[str, pl.DataFrame]:
 
 
 def _prove_envelope(name: str, file: str, sample: Sample, plan: Plan) -> list[str]:
-    lines = pl.DataFrame({"line": pl.Series([1], dtype=pl.UInt64), "offset": pl.Series([0], dtype=pl.UInt64), "text": [sample.text]})
+    lines = pl.DataFrame(
+        {"line": pl.Series([1], dtype=pl.UInt64), "offset": pl.Series([0], dtype=pl.UInt64), "text": [sample.text]}
+    )
     where = f"{Path(file).name}:{sample.line}"
     faults = []
     for e in plan.envelopes:
@@ -138,7 +156,9 @@ def _prove_envelope(name: str, file: str, sample: Sample, plan: Plan) -> list[st
             faults.append(f"{where}: this sample is claimed by the envelope {e.envelope.name} too")
             continue
         row = opened.rename({"stamp": "time"}).to_dicts()[0]
-        faults += [f"{where}: {k} should be {v!r}, is {row.get(k)!r}" for k, v in sample.expect.items() if (row.get(k) or "") != v]
+        faults += [
+            f"{where}: {k} should be {v!r}, is {row.get(k)!r}" for k, v in sample.expect.items() if (row.get(k) or "") != v
+        ]
     return faults
 
 
@@ -153,18 +173,22 @@ def explain(line: str, parsers: Path | None = None) -> str:
     if name:
         out = [f"{'format':<16} {name} (a record without its head: its columns are known by their number)"]
         for event in clock.naive(raw).to_dicts() if raw.height else []:
-            out += [f"  {k:<14} {visible(str(v))}" for k, v in event.items() if v is not None and k in schema.EVENTS and k != "line"]
+            out += [
+                f"  {k:<14} {visible(str(v))}" for k, v in event.items() if v is not None and k in schema.EVENTS and k != "line"
+            ]
         return "\n".join(out) + "\n"
     if opened.is_empty():
         return "no envelope fits: the line does not begin like a log record that this program knows (see 'formats list')\n"
     opened, _ = normalize._open_nested(opened, plan)
     opened = normalize._split_tags(opened, plan)
     row = opened.to_dicts()[0]
-    out = [f"{name:<16} {visible(str(row[name]))}" for name in ("stamp", "host", "tag", "instance", "program", "pid") if row[name]]
+    out = [
+        f"{name:<16} {visible(str(row[name]))}" for name in ("stamp", "host", "tag", "instance", "program", "pid") if row[name]
+    ]
     if row["format"] is None:
         return "\n".join([*out, "no format claims this tag: the line is counted as ignored (another program's line)"]) + "\n"
     which: list[tuple[int, str]] = []
-    events, ledger = normalize.read_rules(opened, plan, which=which)
+    events, _ledger = normalize.read_rules(opened, plan, which=which)
     out.append(f"{'format':<16} {row['format']}")
     out.append(f"{'rule':<16} {which[0][1] if which else 'none: the line is counted as unrecognised'}")
     for event in clock.naive(events).to_dicts() if events.height else []:

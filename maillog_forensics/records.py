@@ -1,207 +1,29 @@
 """Formats whose lines are records with a head that names the columns (Exchange's tracking logs and exports).
 
-A record format is a `format` block of a grammar file with a statement `head`. Its statements are compiled here into polars
-expressions, once for each head that an input holds; no Python runs per record.
+`layouts` reads what the grammar files say about them; here the statements become polars expressions, once for each head that
+an input holds. No Python runs per record.
 """
 
 from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 import polars as pl
 
 from maillog_forensics import cells, culture, normalize, schema
-from maillog_forensics.cells import plain
 from maillog_forensics.clock import TimeBasis
-from maillog_forensics.errors import GrammarError
-from maillog_forensics.grammar import Format
+from maillog_forensics.layouts import FIELDS, Column, Head, RecordFormat, find_head, formats, lost_head
 from maillog_forensics.normalize import Plan
 
-KINDS = ("text", "small", "address", "id", "number", "int", "utc", "local", "local-utc")
-"""How a cell is read. `local` is a date as some culture writes it, without zone; `local-utc` the same, known to be UTC."""
-
-_OWN = ("head", "aside", "layout", "piece", "file")  # statements that `like` does not hand on
 _LOST = r"^System\.[A-Za-z.]+[\[\]`0-9A-Za-z.,]*$"  # PowerShell shows the type where a list stood
 _ISO = r"^([0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?)"
 _PART = "\x1f"  # stands between the parts of a cell that was split
 
 
-@dataclass(frozen=True)
-class _Column:
-    """`column NAME KIND CELL… [when CELL is WORD…]`: the first of the cells, or of what a scan found, that is not empty."""
-
-    name: str
-    kind: str
-    cells: tuple[str, ...]
-    when: str | None = None
-    words: tuple[str, ...] = ()
-
-
-@dataclass
-class RecordFormat:
-    """The statements of one record format, read."""
-
-    form: Format
-    heads: list[frozenset[str]] = field(default_factory=list)
-    layouts: dict[int, tuple[str, ...]] = field(default_factory=dict)
-    columns: list[_Column] = field(default_factory=list)
-    splits: dict[str, list[str]] = field(default_factory=dict)
-    pairs: dict[str, str] = field(default_factory=dict)
-    scans: list[tuple[str, str, str]] = field(default_factory=list)  # cell, format that has the block, block
-    events: tuple[tuple[str, ...], str] = ((), "")
-    tables: dict[str, dict[str, str]] = field(default_factory=dict)
-    wrapped: set[str] = field(default_factory=set)
-    delimiters: tuple[str, ...] = ()
-    aside: str | None = None
-    file: str | None = None
-
-
-# --- reading the statements -------------------------------------------------------------------------------------------
-
-
-def formats(plan: Plan) -> list[RecordFormat]:
-    """Every record format of `plan`.
-
-    Raises
-    ------
-    GrammarError
-        For a statement that can't be read, with file and line.
-    """
-    return [_read(form, plan) for form in plan.grammar.formats if "head" in form.options or "aside" in form.options]
-
-
-def _read(form: Format, plan: Plan) -> RecordFormat:
-    record = RecordFormat(form)
-    parents = [form]
-    while "like" in parents[-1].options:
-        number, name = parents[-1].options["like"][0]
-        parent = plan.grammar.format(name)
-        if parent is None:
-            raise GrammarError(parents[-1].file, number, 10, f"no format {name!r} to be like")
-        parents.append(parent)
-    pieces: dict[str, tuple[str, ...]] = {}
-    for kin in parents:  # its own statements come first and win
-        taken: dict[str, set[str]] = {w: set(getattr(record, a)) for w, a in (("split", "splits"), ("pair", "pairs"))}
-        for word, lines in kin.options.items():
-            for number, text in lines:
-                if word in _OWN and kin is not form:
-                    continue
-                first = plain(text.split(" ")[0])
-                if first in taken.get(word, ()):
-                    continue
-                problem = _statement(record, kin, word, text, pieces)
-                if problem:
-                    raise GrammarError(kin.file, number, 5, problem)
-        record.tables = kin.tables | record.tables
-    return record
-
-
-def _statement(record: RecordFormat, kin: Format, word: str, text: str, pieces: dict[str, tuple[str, ...]]) -> str | None:
-    """Read one statement into `record`; the answer is what is wrong with it."""
-    parts = text.split()
-    if word == "head":
-        record.heads.append(frozenset(map(plain, parts)))
-    elif word in ("piece", "layout"):
-        names: list[str] = []
-        for part in parts[1:] if word == "piece" else parts:
-            names += pieces[part[1:]] if part[:1] == "@" else [plain(part)]
-        if word == "piece":
-            pieces[parts[0]] = tuple(names)
-        else:
-            record.layouts[len(names)] = tuple(names)
-    elif word == "column":
-        return _column(record, parts)
-    elif word == "split":
-        name, _, expression = text.partition(" ")
-        record.splits.setdefault(plain(name), []).append(expression)
-    elif word == "pair" and len(parts) == 3:
-        record.pairs[plain(parts[0])] = plain(parts[2])
-    elif word == "scan" and len(parts) == 2:
-        if parts[1] not in kin.fields:
-            return f"no block 'fields {parts[1]}' in this file"
-        if (plain(parts[0]), kin.name, parts[1]) not in record.scans:
-            record.scans.append((plain(parts[0]), kin.name, parts[1]))
-    elif word == "event" and "by" in parts:
-        if not record.events[1]:
-            record.events = (tuple(map(plain, parts[: parts.index("by")])), parts[-1])
-    elif word == "wrapped":
-        record.wrapped |= set(map(plain, parts))
-    elif word == "delimiter" and set(parts) <= set(cells.DELIMITERS):
-        record.delimiters = record.delimiters or tuple(cells.DELIMITERS[p] for p in parts)
-    elif word == "aside":
-        record.aside = text
-    elif word == "file":
-        record.file = text
-    elif word != "like":
-        return f"this statement of a record format can't be read: {word} {text}"
-    return None
-
-
-def _column(record: RecordFormat, parts: list[str]) -> str | None:
-    parts, _, condition = _partition(parts, "when")
-    words: tuple[str, ...] = ()
-    when = None
-    if condition:
-        left, _, right = _partition(condition, "is")
-        when, words = plain(left[0]), tuple(right)
-    if len(parts) < 3 or parts[1] not in KINDS:
-        return f"write: column NAME KIND CELL… [when CELL is WORD…]; a kind is one of {', '.join(KINDS)}"
-    if parts[0] not in schema.EVENTS and parts[0] != "time":
-        return f"no column {parts[0]} in the events table"
-    record.columns.append(_Column(parts[0], parts[1], tuple(map(plain, parts[2:])), when, words))
-    return None
-
-
-def _partition(parts: list[str], word: str) -> tuple[list[str], str, list[str]]:
-    at = parts.index(word) if word in parts else len(parts)
-    return parts[:at], word, parts[at + 1 :]
-
-
-# --- recognising a head -----------------------------------------------------------------------------------------------
-
-_FIELDS = re.compile(r"^\s*\"?#fields:\s*", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class _Head:
-    """What is in force for the records below: whose format, which names, which delimiter."""
-
-    record: RecordFormat
-    names: tuple[str, ...]
-    delimiter: str
-
-
-def _head(line: str, records: Iterable[RecordFormat]) -> _Head | None:
-    """Whether `line` names the columns of a record format."""
-    marked = _FIELDS.match(line)
-    text = line[marked.end() :] if marked else line
-    best: _Head | None = None
-    for record in records:
-        for delimiter in record.delimiters:
-            names = tuple(cells.names(text, delimiter))
-            if any(needs <= set(names) for needs in record.heads) and (best is None or len(best.names) < len(names)):
-                best = _Head(record, names, delimiter)
-    return best
-
-
-def _lost_head(line: str, records: Iterable[RecordFormat]) -> _Head | None:
-    """The layout of a record whose head is lost: by the number of its cells, and a first date where the layout has it."""
-    for record in records:
-        for delimiter in record.delimiters:
-            row = cells.split(pl.Series([line]), delimiter)[0]
-            names = record.layouts.get(len(row))
-            times = {c for column in record.columns if column.name == "time" for c in column.cells}
-            if names and any(n in times and re.match(r'^"?\d{1,4}[-/.]', row[i]) for i, n in enumerate(names)):
-                return _Head(record, names, delimiter)
-    return None
-
-
 def claims(line: str, plan: Plan) -> list[str]:
     """Names of the formats that a record without its head may belong to."""
-    return [r.form.name for r in formats(plan) if r.heads and _lost_head(line, [r])]
+    return [r.form.name for r in formats(plan) if r.heads and lost_head(line, [r])]
 
 
 def recognise(head: pl.DataFrame, plan: Plan, path: str, wanted: str | None) -> Reader | None:
@@ -211,13 +33,13 @@ def recognise(head: pl.DataFrame, plan: Plan, path: str, wanted: str | None) -> 
         known = [r for r in known if r.form.name == wanted]
     named = [r for r in known if r.heads]
     lines = [t for t in head["text"].to_list() if t.strip()]
-    found = next((h for h in (_head(t, named) for t in lines) if h), None)
-    if found is None and any(_FIELDS.match(t) for t in lines[:50]):
+    found = next((h for h in (find_head(t, named) for t in lines) if h), None)
+    if found is None and any(FIELDS.match(t) for t in lines[:50]):
         rest = next((r for r in known if not r.heads), None)
-        found = _Head(rest, (), ",") if rest else None
+        found = Head(rest, (), ",") if rest else None
     if found is None:
         probe = [t for t in lines if not t.startswith("#")][:20]
-        fits = [h for h in (_lost_head(t, named) for t in probe) if h]
+        fits = [h for h in (lost_head(t, named) for t in probe) if h]
         found = fits[0] if fits and 2 * len(fits) >= len(probe) else None
     return Reader(found.record.form.name, plan, path, found, known) if found else None
 
@@ -238,12 +60,13 @@ class Reader:
         How local dates became UTC, where the records themselves prove it; None where `clock` decides.
     """
 
-    def __init__(self, name: str, plan: Plan, path: str, head: _Head, known: list[RecordFormat]) -> None:
+    def __init__(self, name: str, plan: Plan, path: str, head: Head, known: list[RecordFormat]) -> None:
         self.name, self.plan = name, plan
         self.problems: list[str] = []
         self.basis: TimeBasis | None = None
         self._head, self._known = head, known
         self._order: culture.Order | None = None
+        self._met: dict[str, Head | None] = {}
         told = re.search(head.record.file, re.split(r"[/\\]", path)[-1]) if head.record.file else None
         self._constants = {"mta": head.record.form.mta} | {k: v.lower() for k, v in (told.groupdict() if told else {}).items()}
         if head.record.aside:
@@ -258,15 +81,16 @@ class Reader:
         anchors = "|".join(sorted({re.escape(n) for n in self._anchors()}))
         maybe = text.str.contains(rf'(?i)(?:^|[ ,;|\t"])(?:\$_\.)?(?:{anchors})(?:$|[,;|\t"])')
         named = [r for r in self._known if r.heads]
-        heads: dict[int, _Head | None] = {}
+        heads: dict[int, Head] = {}
         for at in maybe.arg_true().to_list():
-            found = _head(text[at], named)
-            if found:
+            if text[at] not in self._met:
+                self._met[text[at]] = find_head(text[at], named)
+            if found := self._met[text[at]]:
                 heads[at] = found
         noise = comment.scatter(list(heads), [True] * len(heads)) if heads else comment
         out, ledgers = [], [_ledger(lines["line"].filter(noise), "ignored")]
         starts = [0, *heads, lines.height]
-        groups: dict[_Key, tuple[_Head, list[pl.DataFrame]]] = {}
+        groups: dict[_Key, tuple[Head, list[pl.DataFrame]]] = {}
         for start, end in itertools.pairwise(starts):
             self._head = heads.get(start) or self._head
             part = lines.slice(start, end - start).filter(~noise[start:end])
@@ -284,7 +108,7 @@ class Reader:
         """One name of each head, as it is written: only lines that have it as a cell are looked at as heads."""
         return {text.split()[0] for r in self._known for _, text in r.form.options.get("head", [])}
 
-    def _records(self, lines: pl.DataFrame, head: _Head) -> tuple[pl.DataFrame, pl.DataFrame]:
+    def _records(self, lines: pl.DataFrame, head: Head) -> tuple[pl.DataFrame, pl.DataFrame]:
         """The records below one head; those with another number of cells go by the layout of that number."""
         rows = lines.select("line", raw=cells.split(lines["text"], head.delimiter)).with_columns(n=pl.col("raw").list.len())
         out, states = [], []
@@ -331,7 +155,7 @@ class Reader:
             rows = rows.with_columns(pl.when(~pl.col(c).str.contains(_LOST)).then(c).alias(c) for c in lost)
         return rows.with_columns(_unbrace(c) for c in lists)
 
-    def _stamps(self, rows: pl.DataFrame, times: list[_Column]) -> pl.DataFrame:
+    def _stamps(self, rows: pl.DataFrame, times: list[Column]) -> pl.DataFrame:
         for column in times:
             have = [f"c.{c}" for c in column.cells if f"c.{c}" in rows.columns]
             if not have:
@@ -365,7 +189,11 @@ def _table(rows: pl.DataFrame, names: tuple[str, ...], record: RecordFormat) -> 
     wanted = {c for column in record.columns for c in (*column.cells, column.when)} | {s[0] for s in record.scans}
     wanted |= set(record.events[0]) | set(record.splits) | set(record.pairs) | culture.PROOFS
     at = {name: index for index, name in reversed(list(enumerate(names))) if name in wanted}
-    return rows.select("line", **{f"c.{n}": cells.unquote(pl.col("raw").list.get(i)) for n, i in at.items()})
+    return rows.select("line", **{f"c.{n}": _filled(pl.col("raw").list.get(i)) for n, i in at.items()})
+
+
+def _filled(cell: pl.Expr) -> pl.Expr:
+    return pl.when(cell != "").then(cell)
 
 
 def _unbrace(cell: str) -> pl.Expr:
@@ -406,12 +234,12 @@ def _scan(rows: pl.DataFrame, cell: str, block: str, form: str, plan: Plan) -> p
     return rows.with_columns(pl.coalesce(pl.col(c), joined[c]).alias(c) if c in rows.columns else joined[c] for c in new)
 
 
-def _value(column: _Column, have: list[str]) -> pl.Expr | None:
+def _value(column: Column, have: list[str]) -> pl.Expr | None:
     """The expression of one `column` statement, or None where this head has none of its cells."""
     present = [f"c.{c}" if f"c.{c}" in have else c for c in column.cells if f"c.{c}" in have or c in have]
     if not present or (column.when and f"c.{column.when}" not in have):
         return None
-    value = pl.coalesce(present)
+    value = pl.coalesce(present).str.strip_chars(" \t")
     match column.kind:
         case "small":
             value = value.str.to_lowercase()
