@@ -11,14 +11,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import polars as pl
 
-from maillog_forensics import __version__, correlate, grammar, incidents, intake, schema, sources, summary
+from maillog_forensics import __version__, correlate, drafts, grammar, incidents, intake, schema, sources, summary
 from maillog_forensics import normalize as normalizer
 from maillog_forensics.evidence import Lines
-from maillog_forensics.findings import Findings, InputFile, Run, UnknownShape
+from maillog_forensics.findings import SCHEMA, Findings, InputFile, Run, UnknownShape
 from maillog_forensics.intake import InputReport
 
 
@@ -53,7 +54,7 @@ def normalize(
     options = intake.Options(tz=tz, year=year, format=format)
     tables, reports = [], []
     for path in files:
-        table, report = intake.take_in(path, plan, options, (lambda n, p=path: progress(p, n)) if progress else None)
+        table, report = intake.take_in(path, plan, options, partial(progress, path) if progress else None)
         if shown and path in shown:
             report.about.path = shown[path]
             table = table.with_columns(source=pl.lit(shown[path]))
@@ -103,21 +104,36 @@ def analyze(
     """
     began, clock = dt.datetime.now(dt.UTC), time.monotonic()
     with _spooled(paths) as (real, spooled):
-        events, reports, problems = normalize(real, tz=tz, year=year, format=format, parsers=parsers, progress=progress, shown=spooled)
+        events, reports, problems = normalize(
+            real, tz=tz, year=year, format=format, parsers=parsers, progress=progress, shown=spooled
+        )
         if since or until:
             events = events.filter((pl.col("time") >= (since or _EVER[0])) & (pl.col("time") <= (until or _EVER[1])))
         mail = correlate.mailboxes(correlate.correlate(events))
-        found = incidents.find(mail, window_s=window_s)
+        found = drafts.find(mail, window_s=window_s)
         lines = Lines({r.about.path: r.about for r in reports}, {shown: path for path, shown in spooled.items()})
         incidents.want_lines(found.drafts, mail, lines)
         lines.want(incidents.first_lines(found.drafts, mail))
         lines.fetch()
         done = [(d, incidents.finish(d, found.edges, mail, lines)) for d in found.drafts]
     parameters: dict[str, str | int | float | bool | None] = {
-        "tz": tz, "year": year, "format": format, "since": _iso(since), "until": _iso(until), "window_s": window_s,
-    }  # fmt: skip
+        "tz": tz,
+        "year": year,
+        "format": format,
+        "since": _iso(since),
+        "until": _iso(until),
+        "window_s": window_s,
+    }
     document = Findings(
-        run=Run(version=__version__, command=command, started_at=began, elapsed_s=round(time.monotonic() - clock, 3), parameters=parameters, libraries={"polars": pl.__version__}),
+        schema=SCHEMA,
+        run=Run(
+            version=__version__,
+            command=command,
+            started_at=began,
+            elapsed_s=round(time.monotonic() - clock, 3),
+            parameters=parameters,
+            libraries={"polars": pl.__version__},
+        ),
         inputs=tuple(_input(r) for r in reports),
         traffic=summary.traffic(events, mail, found.edges),
         incidents=tuple(i for d, i in done if d.verdict in ("loop", "guard")),
@@ -153,8 +169,24 @@ def _spooled(paths: list[str]) -> Iterator[tuple[list[str], dict[str, str]]]:
 def _input(report: InputReport) -> InputFile:
     about, basis = report.about, report.basis
     return InputFile(
-        path=about.path, sha256=about.sha256, bytes=about.bytes, compression=about.compression, decompressed_sha256=about.decompressed_sha256, lines=about.lines,
-        parsed=report.parsed, ignored=report.ignored, unrecognised=report.unrecognised, damaged=report.damaged, first=report.first, last=report.last,
-        format=report.format, zone=basis.zone, zone_basis=basis.zone_basis, year_basis=basis.year_basis, problems=tuple(about.problems),
-        unrecognised_shapes=tuple(UnknownShape(shape=s.shape, count=s.count, line=s.line, sample=s.sample) for s in report.shapes),
-    )  # fmt: skip
+        path=about.path,
+        sha256=about.sha256,
+        bytes=about.bytes,
+        compression=about.compression,
+        decompressed_sha256=about.decompressed_sha256,
+        lines=about.lines,
+        parsed=report.parsed,
+        ignored=report.ignored,
+        unrecognised=report.unrecognised,
+        damaged=report.damaged,
+        first=report.first,
+        last=report.last,
+        format=report.format,
+        zone=basis.zone,
+        zone_basis=basis.zone_basis,
+        year_basis=basis.year_basis,
+        problems=tuple(about.problems),
+        unrecognised_shapes=tuple(
+            UnknownShape(shape=s.shape, count=s.count, line=s.line, sample=s.sample) for s in report.shapes
+        ),
+    )

@@ -25,23 +25,34 @@ Paths = Annotated[list[str], typer.Argument(metavar="PATH...", help="Log files, 
 Tz = Annotated[str | None, typer.Option("--tz", metavar="ZONE", help="Zone of stamps that carry none: Asia/Manila, +08:00.")]
 Year = Annotated[int | None, typer.Option("--year", min=1980, max=2199, help="Year of the last line, where stamps carry none.")]
 Parsers = Annotated[Path | None, typer.Option("--parsers", metavar="DIR", help="A folder with your own *.grammar files.")]
-Format = Annotated[str | None, typer.Option("--format", metavar="NAME", help="Read every file as this format (see 'formats list').")]
+Format = Annotated[
+    str | None, typer.Option("--format", metavar="NAME", help="Read every file as this format (see 'formats list').")
+]
 
 
 @app.command()
 def analyze(
     paths: Paths,
     report: Annotated[Path | None, typer.Option("--report", metavar="FILE.html", help="Write the incident report.")] = None,
-    findings: Annotated[Path | None, typer.Option("--findings", metavar="FILE.json", help="Write everything found as JSON (- for standard output).")] = None,
+    findings: Annotated[
+        Path | None,
+        typer.Option("--findings", metavar="FILE.json", help="Write everything found as JSON (- for standard output)."),
+    ] = None,
     events: Annotated[str | None, typer.Option("--events", metavar="FILE.parquet", help="Write the events table.")] = None,
-    since: Annotated[str | None, typer.Option(metavar="TIME", help="Look only at events from this time (ISO 8601; UTC unless it says).")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Look only at events from this time (ISO 8601; UTC unless it says).")
+    ] = None,
     until: Annotated[str | None, typer.Option(metavar="TIME", help="Look only at events up to this time.")] = None,
     tz: Tz = None,
     year: Year = None,
     format: Format = None,
     parsers: Parsers = None,
-    window: Annotated[str, typer.Option(metavar="4h", help="Longest gap between a message and the answer to it (90s, 30m, 4h, 1d).")] = "4h",
-    fail_on: Annotated[str | None, typer.Option("--fail-on", metavar="loop,storm", help="Exit with 10 when such an incident is found.")] = None,
+    window: Annotated[
+        str, typer.Option(metavar="4h", help="Longest gap between a message and the answer to it (90s, 30m, 4h, 1d).")
+    ] = "4h",
+    fail_on: Annotated[
+        str | None, typer.Option("--fail-on", metavar="loop,storm", help="Exit with 10 when such an incident is found.")
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 4 when an input was damaged or unreadable.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No summary and no progress.")] = False,
 ) -> None:
@@ -54,9 +65,17 @@ def analyze(
     wanted = kinds(fail_on)
     with Progress(quiet) as bar:
         result = run(
-            paths, tz=tz, year=year, format=format, parsers=parsers, since=moment(since, "--since"), until=moment(until, "--until"),
-            window_s=duration_s(window, "--window"), command=_command(), progress=bar.step,
-        )  # fmt: skip
+            paths,
+            tz=tz,
+            year=year,
+            format=format,
+            parsers=parsers,
+            since=moment(since, "--since"),
+            until=moment(until, "--until"),
+            window_s=duration_s(window, "--window"),
+            command=_command(),
+            progress=bar.step,
+        )
     found = result.findings
     _tell(result.problems)
     for item in found.inputs:
@@ -78,7 +97,9 @@ def analyze(
         if report:
             typer.echo(f"Report: {report}", err=True)
     if not any(item.parsed for item in found.inputs):
-        raise NoInputError("no line of a mail server was found in these inputs; name the mail server's log files or their directory")
+        raise NoInputError(
+            "no line of a mail server was found in these inputs; name the mail server's log files or their directory"
+        )
     if any(i.kind.value in wanted and i.severity.value != "info" for i in found.incidents):
         raise typer.Exit(10)
     if strict and (result.problems or any(item.damaged or item.problems for item in found.inputs)):
@@ -87,7 +108,9 @@ def analyze(
 
 @app.command()
 def render(
-    findings: Annotated[Path, typer.Argument(metavar="FINDINGS.json", help="A findings file, as 'analyze --findings' writes it.")],
+    findings: Annotated[
+        Path, typer.Argument(metavar="FINDINGS.json", help="A findings file, as 'analyze --findings' writes it.")
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="REPORT.html", help="Where to write the page.")],
     print_variant: Annotated[bool, typer.Option("--print", help="Everything unfolded, for paper.")] = False,
 ) -> None:
@@ -102,7 +125,9 @@ def render(
 @app.command()
 def normalize(
     paths: Paths,
-    output: Annotated[str, typer.Option("-o", "--output", metavar="FILE", help=".parquet, .jsonl or .csv; - for JSON Lines to standard output.")],
+    output: Annotated[
+        str, typer.Option("-o", "--output", metavar="FILE", help=".parquet, .jsonl or .csv; - for JSON Lines to standard output.")
+    ],
     tz: Tz = None,
     year: Year = None,
     format: Format = None,

@@ -15,21 +15,60 @@ from maillog_forensics import addresses, schema
 KEY = ["host_key", "key", "epoch"]
 
 MESSAGES: dict[str, pl.DataType | type[pl.DataType]] = {
-    "mid": pl.UInt32, "host_key": pl.String, "host": pl.String, "instance": pl.String, "mta": pl.String, "queue_id": pl.String,
-    "epoch": pl.UInt32, "first": schema.TIME, "last": schema.TIME, "message_id": pl.String, "logical": pl.String,
-    "sender": pl.String, "size": pl.Int64, "recipients": pl.Int32, "client_host": pl.String, "client_ip": pl.String,
-    "user": pl.String, "subject": pl.String, "removed": pl.Boolean, "is_notification": pl.Boolean, "parent": pl.UInt32,
-    "reference": pl.String, "source": pl.String, "line": pl.UInt64, "offset": pl.UInt64, "lines": pl.UInt32,
-}  # fmt: skip
+    "mid": pl.UInt32,
+    "host_key": pl.String,
+    "host": pl.String,
+    "instance": pl.String,
+    "mta": pl.String,
+    "queue_id": pl.String,
+    "epoch": pl.UInt32,
+    "first": schema.TIME,
+    "last": schema.TIME,
+    "message_id": pl.String,
+    "logical": pl.String,
+    "sender": pl.String,
+    "size": pl.Int64,
+    "recipients": pl.Int32,
+    "client_host": pl.String,
+    "client_ip": pl.String,
+    "user": pl.String,
+    "subject": pl.String,
+    "removed": pl.Boolean,
+    "is_notification": pl.Boolean,
+    "parent": pl.UInt32,
+    "reference": pl.String,
+    "source": pl.String,
+    "line": pl.UInt64,
+    "offset": pl.UInt64,
+    "lines": pl.UInt32,
+}
 """One row for each stay in a queue. `parent` is the mid of the message that this one answers or returns."""
 
 DELIVERIES: dict[str, pl.DataType | type[pl.DataType]] = {
-    "mid": pl.UInt32, "recipient": pl.String, "orig_recipient": pl.String, "attempts": pl.UInt32, "first": schema.TIME,
-    "last": schema.TIME, "event": schema.EVENT, "outcome": pl.String, "transport": pl.String, "relay_host": pl.String,
-    "relay_ip": pl.String, "next_queue_id": pl.String, "dsn": pl.String, "smtp_code": pl.Int16, "diagnostic": pl.String,
-    "delay_s": pl.Float64, "source": pl.String, "line": pl.UInt64, "offset": pl.UInt64, "waited_for": pl.String,
-    "waited_line": pl.UInt64, "waited_offset": pl.UInt64, "waited_source": pl.String,
-}  # fmt: skip
+    "mid": pl.UInt32,
+    "recipient": pl.String,
+    "orig_recipient": pl.String,
+    "attempts": pl.UInt32,
+    "first": schema.TIME,
+    "last": schema.TIME,
+    "event": schema.EVENT,
+    "outcome": pl.String,
+    "transport": pl.String,
+    "relay_host": pl.String,
+    "relay_ip": pl.String,
+    "next_queue_id": pl.String,
+    "dsn": pl.String,
+    "smtp_code": pl.Int16,
+    "diagnostic": pl.String,
+    "delay_s": pl.Float64,
+    "source": pl.String,
+    "line": pl.UInt64,
+    "offset": pl.UInt64,
+    "waited_for": pl.String,
+    "waited_line": pl.UInt64,
+    "waited_offset": pl.UInt64,
+    "waited_source": pl.String,
+}
 """One row for each recipient of a message; outcome and diagnostic are those of the last attempt, `waited_for` is what the
 last deferral said (the reason, where the last attempt only says that the retry time is over)."""
 
@@ -75,7 +114,9 @@ def correlate(events: pl.DataFrame) -> Mail:
     inside = inside.join(messages.select(*KEY, "mid"), on=KEY, how="left")
     deliveries = _deliveries(inside)
     messages = _link(messages.drop("key"), deliveries, inside)
-    attempts = keyed.filter(pl.col("key").is_null() | pl.col("event").is_in(["reject", "notice", "hold", "release"])).select(*schema.EVENTS)
+    attempts = keyed.filter(pl.col("key").is_null() | pl.col("event").is_in(["reject", "notice", "hold", "release"])).select(
+        *schema.EVENTS
+    )
     return Mail(schema.conform(messages, MESSAGES, "messages"), schema.conform(deliveries, DELIVERIES, "deliveries"), attempts)
 
 
@@ -108,7 +149,9 @@ def _messages(inside: pl.DataFrame) -> pl.DataFrame:
     table = inside.group_by(KEY, maintain_order=True).agg(
         _known("host"),
         _known("mta"),
-        pl.coalesce(pl.col("instance").filter(pl.col("event") == "queue").drop_nulls().last(), _known("instance")).alias("instance"),
+        pl.coalesce(pl.col("instance").filter(pl.col("event") == "queue").drop_nulls().last(), _known("instance")).alias(
+            "instance"
+        ),
         _known("queue_id"),
         first=pl.col("time").min(),
         last=pl.col("time").max(),
@@ -145,10 +188,18 @@ def _deliveries(inside: pl.DataFrame) -> pl.DataFrame:
             last=pl.col("time").max(),
             **{
                 name: pl.col(c).filter(pl.col("event") == "defer").last()
-                for name, c in (("waited_for", "diagnostic"), ("waited_line", "line"), ("waited_offset", "offset"), ("waited_source", "source"))
+                for name, c in (
+                    ("waited_for", "diagnostic"),
+                    ("waited_line", "line"),
+                    ("waited_offset", "offset"),
+                    ("waited_source", "source"),
+                )
             },
             **{c: pl.col(c).last() for c in ("event", "outcome", "diagnostic", "source", "line", "offset")},
-            **{c: pl.col(c).drop_nulls().last() for c in ("transport", "relay_host", "relay_ip", "next_queue_id", "dsn", "smtp_code", "delay_s")},
+            **{
+                c: pl.col(c).drop_nulls().last()
+                for c in ("transport", "relay_host", "relay_ip", "next_queue_id", "dsn", "smtp_code", "delay_s")
+            },
         )
     )
 
@@ -165,15 +216,22 @@ def _link(messages: pl.DataFrame, deliveries: pl.DataFrame, inside: pl.DataFrame
         left = rows.filter(pl.col(queue_column).is_not_null()).with_columns(_at=pl.col(at) + pl.duration(seconds=120)).sort("_at")
         right = lives.select("host_key", "queue_id", other="mid", began="first").sort("began")
         return left.join_asof(
-            right, left_on="_at", right_on="began", by_left=["host_key", queue_column], by_right=["host_key", "queue_id"],
-            strategy="backward", check_sortedness=False,
-        ).drop("_at")  # fmt: skip
+            right,
+            left_on="_at",
+            right_on="began",
+            by_left=["host_key", queue_column],
+            by_right=["host_key", "queue_id"],
+            strategy="backward",
+            check_sortedness=False,
+        ).drop("_at")
 
     notices = inside.filter(pl.col("event") == "dsn", pl.col("next_queue_id").is_not_null()).select(
         "host_key", "next_queue_id", "time", parent="mid"
     )
     by_notice = life(notices, "next_queue_id", "time").select(mid="other", parent="parent", is_notification=pl.lit(True))
-    children = messages.filter(pl.col("parent_queue_id").is_not_null()).select("mid", "host_key", "parent_queue_id", "first", "sender", "user", "mta")
+    children = messages.filter(pl.col("parent_queue_id").is_not_null()).select(
+        "mid", "host_key", "parent_queue_id", "first", "sender", "user", "mta"
+    )
     daemon = pl.col("user").fill_null("").str.contains(r"(?i)^(debian-)?exim\d*$|^mailnull$|^mail$")
     by_parent = (
         life(children, "parent_queue_id", "first")
@@ -181,7 +239,10 @@ def _link(messages: pl.DataFrame, deliveries: pl.DataFrame, inside: pl.DataFrame
         .select("mid", parent="other", is_notification=(pl.col("sender") == "") & daemon & (pl.col("mta") == "exim"))
     )
     links = (
-        pl.concat([by_notice, by_parent]).drop_nulls("mid").group_by("mid").agg(pl.col("parent").first(), pl.col("is_notification").any())
+        pl.concat([by_notice, by_parent])
+        .drop_nulls("mid")
+        .group_by("mid")
+        .agg(pl.col("parent").first(), pl.col("is_notification").any())
     )
     by_id = messages.filter(pl.col("message_id").is_not_null()).group_by("message_id").agg(_parent=pl.col("mid").first())
     double = pl.col("sender").str.contains(r"(?i)^(double-bounce|mailer-daemon|postmaster)@").fill_null(False)

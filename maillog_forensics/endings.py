@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 import polars as pl
 
@@ -14,8 +15,12 @@ from maillog_forensics.evidence import Place
 from maillog_forensics.findings import Ending
 
 _REASONS = {"loop_guard": Ending.HOP_LIMIT, "mailbox_full": Ending.MAILBOX_FULL, "rate_limit": Ending.SENDING_LIMIT}
-_LIMIT_WORDS = re.compile(r"(?i)\b(rate|limit|quota|too (?:many|much)|exceed|throttl|flood|per (?:hour|day|minute)|policyd?|try again later)\b")
-_FULL_WORDS = re.compile(r"(?i)mailbox (?:is )?full|over ?quota|quota exceeded|5\.2\.2|insufficient (?:system )?storage|disk quota")
+_LIMIT_WORDS = re.compile(
+    r"(?i)\b(rate|limit|quota|too (?:many|much)|exceed|throttl|flood|per (?:hour|day|minute)|policyd?|try again later)\b"
+)
+_FULL_WORDS = re.compile(
+    r"(?i)mailbox (?:is )?full|over ?quota|quota exceeded|5\.2\.2|insufficient (?:system )?storage|disk quota"
+)
 _LOOP_WORDS = re.compile(r"(?i)mail loop|forwarding loop|loops? back|too many (?:hops|.received)|hop ?count|routing loop")
 _OPERATOR = re.compile(r"(?i)\b(?:cancelled|removed|frozen|deleted) by\b|^(?:removed|deleted|held|placed on hold)|postsuper")
 
@@ -25,7 +30,7 @@ class End:
     """How it ended, before the lines are fetched."""
 
     reason: Ending
-    side: str
+    side: Literal["ours", "theirs", "unknown"]
     host: str = ""
     text: str = ""
     signature: str = ""
@@ -34,9 +39,16 @@ class End:
 
 
 def how_ended(
-    mail: Mail, mids: list[int], members: tuple[str, ...], last: dt.datetime, period_s: float | None, log_end: dt.datetime, *,
-    forwarding: bool = False, log_ends: dict[str, dt.datetime] | None = None,
-) -> End:  # fmt: skip
+    mail: Mail,
+    mids: list[int],
+    members: tuple[str, ...],
+    last: dt.datetime,
+    period_s: float | None,
+    log_end: dt.datetime,
+    *,
+    forwarding: bool = False,
+    log_ends: dict[str, dt.datetime] | None = None,
+) -> End:
     """Tell what ended a loop.
 
     Parameters
@@ -64,8 +76,12 @@ def how_ended(
         return end
     waiting = (log_end - last).total_seconds()
     if waiting <= max(2.5 * period, 3.0):
-        return End(Ending.ONGOING, "unknown", at=last, text=f"the logs end {waiting:.0f} s after the last turn: nothing shows an end")
-    return End(Ending.QUIET, "unknown", at=last, text=f"no further turn in the {waiting:.0f} s until the logs end; no line tells why")
+        return End(
+            Ending.ONGOING, "unknown", at=last, text=f"the logs end {waiting:.0f} s after the last turn: nothing shows an end"
+        )
+    return End(
+        Ending.QUIET, "unknown", at=last, text=f"no further turn in the {waiting:.0f} s until the logs end; no line tells why"
+    )
 
 
 def _by_last_messages(mail: Mail, mids: list[int], last: dt.datetime, grace: dt.timedelta, forwarding: bool) -> End | None:
@@ -84,14 +100,33 @@ def _by_last_messages(mail: Mail, mids: list[int], last: dt.datetime, grace: dt.
         if reason is None and row["waited_for"]:  # "retry timeout exceeded": the deferrals before it say why
             reason, signature = classify(row["waited_for"])
             if reason:
-                row |= {"diagnostic": row["waited_for"], "source": row["waited_source"], "line": row["waited_line"], "offset": row["waited_offset"]}
+                row |= {
+                    "diagnostic": row["waited_for"],
+                    "source": row["waited_source"],
+                    "line": row["waited_line"],
+                    "offset": row["waited_offset"],
+                }
         if reason is None and row["event"] in ("bounce", "expire", "discard") and not usual:
             reason = Ending.BLOCKED
         if reason is None:
             continue
-        theirs = " said: " in (row["diagnostic"] or "") or row["relay_ip"] is not None or "remote mail server" in (row["diagnostic"] or "")
+        theirs = (
+            " said: " in (row["diagnostic"] or "")
+            or row["relay_ip"] is not None
+            or "remote mail server" in (row["diagnostic"] or "")
+        )
         place = (row["source"], row["line"], row["offset"])
-        ends.append(End(reason, "theirs" if theirs else "ours", (row["relay_host"] if theirs else row["host"]) or "", row["diagnostic"] or "", signature, place, row["last"]))
+        ends.append(
+            End(
+                reason,
+                "theirs" if theirs else "ours",
+                (row["relay_host"] if theirs else row["host"]) or "",
+                row["diagnostic"] or "",
+                signature,
+                place,
+                row["last"],
+            )
+        )
     if not ends:
         return None
     order = [Ending.HOP_LIMIT, Ending.MAILBOX_FULL, Ending.SENDING_LIMIT, Ending.BLOCKED]
@@ -119,7 +154,17 @@ def _by_refusals(mail: Mail, members: tuple[str, ...], last: dt.datetime, grace:
     for row in rows.sort("time", "line").head(50).to_dicts():
         text = row["diagnostic"] or ""
         reason, signature = classify(text, row["dsn"] or "")
-        found.append(End(reason or Ending.BLOCKED, "ours", row["host"] or "", text, signature, (row["source"], row["line"], row["offset"]), row["time"]))
+        found.append(
+            End(
+                reason or Ending.BLOCKED,
+                "ours",
+                row["host"] or "",
+                text,
+                signature,
+                (row["source"], row["line"], row["offset"]),
+                row["time"],
+            )
+        )
     order = [Ending.HOP_LIMIT, Ending.MAILBOX_FULL, Ending.SENDING_LIMIT, Ending.BLOCKED]
     return min(found, key=lambda e: order.index(e.reason)) if found else None
 
@@ -128,13 +173,16 @@ def _by_hand(mail: Mail, mids: list[int], last: dt.datetime, grace: dt.timedelta
     """An administrator's hand: held, removed or cancelled in the queue near the end."""
     ids = mail.messages.filter(pl.col("mid").is_in(mids[-60:]))["queue_id"].drop_nulls()
     rows = mail.attempts.filter(
-        pl.col("event").is_in(["hold", "notice"]) | (pl.col("program") == "postsuper"), pl.col("queue_id").is_in(ids.implode()),
+        pl.col("event").is_in(["hold", "notice"]) | (pl.col("program") == "postsuper"),
+        pl.col("queue_id").is_in(ids.implode()),
         pl.col("time").is_between(last - grace, last + grace),
-    )  # fmt: skip
+    )
     for row in rows.sort("time", "line").to_dicts():
         text = row["diagnostic"] or row["outcome"] or ""
         if row["program"] == "postsuper" or _OPERATOR.search(text):
-            return End(Ending.OPERATOR, "ours", row["host"] or "", text, "", (row["source"], row["line"], row["offset"]), row["time"])
+            return End(
+                Ending.OPERATOR, "ours", row["host"] or "", text, "", (row["source"], row["line"], row["offset"]), row["time"]
+            )
     return None
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import datetime as dt
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from maillog_forensics.errors import FindingsError
 
-SCHEMA = "maillog-forensics/findings/1"
+SCHEMA: Final = "maillog-forensics/findings/1"
 
 
 class _Document(BaseModel):
@@ -389,7 +389,7 @@ def read(path: str) -> Findings:
         raise FindingsError(f"{path}: not a findings file of this version ({where or 'document'}: {first['msg']})") from error
 
 
-def json_schema() -> dict:
+def json_schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of the findings file."""
     schema = Findings.model_json_schema(by_alias=True)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA, **schema}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -53,9 +54,10 @@ def find_rings(mail: Mail, parameters: RingParameters = RingParameters()) -> tup
     search = RingSearch()
     stays = _stays(mail)
     repeated = (
-        stays.group_by("logical", "host_key", "to_box").agg(visits=pl.col("mid").n_unique())
+        stays.group_by("logical", "host_key", "to_box")
+        .agg(visits=pl.col("mid").n_unique())
         .filter(pl.col("visits") >= parameters.min_visits)
-    )  # fmt: skip
+    )
     stays = stays.join(repeated.select("logical").unique(), on="logical", how="semi").sort("first", "line")
     rings: dict[frozenset[str], list[tuple[str, pl.DataFrame, list[str], float, bool]]] = {}
     for (logical,), part in stays.partition_by("logical", as_dict=True, maintain_order=True).items():
@@ -72,7 +74,10 @@ def find_rings(mail: Mail, parameters: RingParameters = RingParameters()) -> tup
 def _stays(mail: Mail) -> pl.DataFrame:
     """Stays of messages with the mailbox they were addressed to and the one they were handed on to."""
     told = mail.deliveries.group_by("mid", "to_box", "final_box", maintain_order=True).agg(
-        pl.col("event").last(), pl.col("next_queue_id").drop_nulls().last(), pl.col("relay_host").drop_nulls().last(), pl.col("last").max().alias("left")
+        pl.col("event").last(),
+        pl.col("next_queue_id").drop_nulls().last(),
+        pl.col("relay_host").drop_nulls().last(),
+        pl.col("last").max().alias("left"),
     )
     messages = mail.messages.filter(~pl.col("is_notification")).select(
         "mid", "logical", "host_key", "host", "queue_id", "first", "line", "size", "client_host", "from_box"
@@ -104,7 +109,7 @@ def _shape(part: pl.DataFrame, parameters: RingParameters) -> tuple[list[str], f
     growing = total = 0
     for _, host in at.partition_by("host_key", as_dict=True, maintain_order=True).items():
         sizes = [s for s in host["size"].to_list() if s is not None]
-        growing += sum(b > a for a, b in zip(sizes, sizes[1:]))
+        growing += sum(b > a for a, b in itertools.pairwise(sizes))
         total += max(0, len(sizes) - 1)
     ids = set(part["queue_id"].drop_nulls().to_list())
     links = sum(1 for n in part["next_queue_id"].to_list() if n in ids)
@@ -121,7 +126,9 @@ def _order(graph: nx.DiGraph, part: pl.DataFrame) -> list[str]:
     first = next((n for n in part["to_box"].to_list() if n in graph), sorted(graph)[0])
     order, node = [first], first
     while True:
-        onward = sorted(((d["weight"], b) for _, b, d in graph.out_edges(node, data=True) if b not in order), key=lambda x: (-x[0], x[1]))
+        onward = sorted(
+            ((d["weight"], b) for _, b, d in graph.out_edges(node, data=True) if b not in order), key=lambda x: (-x[0], x[1])
+        )
         if not onward:
             return order + sorted(set(graph) - set(order))
         node = onward[0][1]
@@ -139,22 +146,67 @@ def _loop(parts: list[tuple[str, pl.DataFrame, list[str], float, bool]]) -> Loop
         here = table.filter(pl.col("to_box") == origin)
         times = here["second"].to_list()
         stay = [(b - a).total_seconds() for a, b in here.select("first", "left").iter_rows() if a is not None and b is not None]
-        steps.append(Step(origin, target, times, lags(stay), linked=len(times), program="forward", host=(here["host"].drop_nulls().to_list() or [""])[0]))
+        steps.append(
+            Step(
+                origin,
+                target,
+                times,
+                lags(stay),
+                linked=len(times),
+                program="forward",
+                host=(here["host"].drop_nulls().to_list() or [""])[0],
+            )
+        )
     growth = sum(g for _, _, _, g, _ in parts) / len(parts)
-    visits = table.group_by("logical", "host_key", "to_box").len()["len"].max()
+    visits = max(table.group_by("logical", "host_key", "to_box").len()["len"].to_list())
     factors: list[tuple[str, float | str, str, bool, str]] = [
-        ("same Message-ID", len(parts), ">= 1", True, f"{len(parts)} message(s) came back under the same Message-ID, up to {visits} times to one mailbox of one host"),
-        ("growing size", round(growth, 2), ">= 0.75", growth >= 0.75, f"{growth:.0%} of the returns were larger than the pass before, as each hop adds a Received line"),
+        (
+            "same Message-ID",
+            len(parts),
+            ">= 1",
+            True,
+            f"{len(parts)} message(s) came back under the same Message-ID, up to {visits} times to one mailbox of one host",
+        ),
+        (
+            "growing size",
+            round(growth, 2),
+            ">= 0.75",
+            growth >= 0.75,
+            f"{growth:.0%} of the returns were larger than the pass before, as each hop adds a Received line",
+        ),
     ]
     if any(linked for *_, linked in parts):
-        factors.append(("logged next hops", "yes", "", True, "the queue id that one host answered is the queue id under which the message came on"))
+        factors.append(
+            (
+                "logged next hops",
+                "yes",
+                "",
+                True,
+                "the queue id that one host answered is the queue id under which the message came on",
+            )
+        )
     rounds = [t for _, p, _, _, _ in parts for t in _rounds(p, members[0])]
     period = lags(rounds)
     return Loop(
-        LoopType.FORWARDING, tuple(members), table["mid"].to_list(), steps, "proven", 0.97, factors,
-        [LookAlike(name="one Message-ID for many messages", ruled_out=True, reason="each return is larger than the pass before, or the next hop is logged")],
-        turns=int(visits or 0), period_s=period.median_s if period else None, messages=len(parts), transfers=table.height,
-    )  # fmt: skip
+        LoopType.FORWARDING,
+        tuple(members),
+        table["mid"].to_list(),
+        steps,
+        "proven",
+        0.97,
+        factors,
+        [
+            LookAlike(
+                name="one Message-ID for many messages",
+                ruled_out=True,
+                reason="each return is larger than the pass before, or the next hop is logged",
+            )
+        ],
+        turns=visits,
+        period_s=period.median_s if period else None,
+        messages=len(parts),
+        transfers=table.height,
+    )
 
 
 def _rounds(part: pl.DataFrame, member: str) -> list[float]:
@@ -163,4 +215,4 @@ def _rounds(part: pl.DataFrame, member: str) -> list[float]:
     if busiest.is_empty():
         return []
     times = (here.filter(pl.col("host_key") == busiest["host_key"][0])["first"].dt.epoch("us") / 1e6).to_list()
-    return [b - a for a, b in zip(times, times[1:])]
+    return [b - a for a, b in itertools.pairwise(times)]

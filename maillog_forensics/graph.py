@@ -13,11 +13,25 @@ from maillog_forensics.addresses import domain
 from maillog_forensics.correlate import Mail
 
 EDGES: dict[str, pl.DataType | type[pl.DataType]] = {
-    "logical": pl.String, "sender": pl.String, "recipient": pl.String, "sent": schema.TIME, "born": schema.TIME, "arrived": schema.TIME,
-    "size": pl.Int64, "stays": pl.UInt32, "is_null": pl.Boolean, "is_notification": pl.Boolean, "is_automatic": pl.Boolean,
-    "is_linked": pl.Boolean, "is_inferred": pl.Boolean, "is_delivered": pl.Boolean, "transport": pl.String, "mid": pl.UInt32, "host": pl.String,
+    "logical": pl.String,
+    "sender": pl.String,
+    "recipient": pl.String,
+    "sent": schema.TIME,
+    "born": schema.TIME,
+    "arrived": schema.TIME,
+    "size": pl.Int64,
+    "stays": pl.UInt32,
+    "is_null": pl.Boolean,
+    "is_notification": pl.Boolean,
+    "is_automatic": pl.Boolean,
+    "is_linked": pl.Boolean,
+    "is_inferred": pl.Boolean,
+    "is_delivered": pl.Boolean,
+    "transport": pl.String,
+    "mid": pl.UInt32,
+    "host": pl.String,
     "order": pl.UInt64,
-}  # fmt: skip
+}
 """One row for each (logical message, from mailbox, to mailbox).
 
 `sent` is the first sight of the message on any host, `born` that on the host where it entered (by that host's own clock,
@@ -27,7 +41,9 @@ that the recipient's copy was handed to; `is_automatic`: the log says that a mac
 links it to the message it answers; `is_inferred`: the sender was inferred, since the log has only the null reverse-path.
 """
 
-RESPONDER_WORDS = r"(?i)vacation|auto-?_?(?:re(?:ply|spon)|answer)|userauto|out-?of-?office|responder|\boof\b|ooftemplate|replytemplate"
+RESPONDER_WORDS = (
+    r"(?i)vacation|auto-?_?(?:re(?:ply|spon)|answer)|userauto|out-?of-?office|responder|\boof\b|ooftemplate|replytemplate"
+)
 """Names that administrators and programs give to transports and users which answer mail."""
 
 ANSWER_WITHIN = "4h"
@@ -56,9 +72,15 @@ def edges(mail: Mail) -> pl.DataFrame:
         is_delivered=(pl.col("event") == "deliver").any(),
         transport=pl.col("transport").filter(pl.col("transport").str.contains(RESPONDER_WORDS)).first(),
     )
-    reached = mail.deliveries.filter(pl.col("next_queue_id").is_not_null()).select("mid", "next_queue_id").join(messages.select("mid", "logical"), on="mid")
+    reached = (
+        mail.deliveries.filter(pl.col("next_queue_id").is_not_null())
+        .select("mid", "next_queue_id")
+        .join(messages.select("mid", "logical"), on="mid")
+    )
     handed_on = reached.select("logical", queue_id="next_queue_id", is_handed_on=pl.lit(True)).unique()
-    messages = messages.join(handed_on, on=["logical", "queue_id"], how="left").with_columns(pl.col("is_handed_on").fill_null(False))
+    messages = messages.join(handed_on, on=["logical", "queue_id"], how="left").with_columns(
+        pl.col("is_handed_on").fill_null(False)
+    )
     rows = messages.join(told, on="mid", how="inner").filter(pl.col("to_box") != "")
     table = (
         rows.group_by("logical", "author", "to_box", maintain_order=True)
@@ -94,7 +116,9 @@ def _authors(mail: Mail) -> pl.DataFrame:
         | pl.col("user").str.contains(RESPONDER_WORDS).fill_null(False)
         | pl.col("instance").str.contains(RESPONDER_WORDS).fill_null(False),
     )
-    daemonic = pl.col("is_null") | pl.col("is_notification") | pl.col("from_box").str.starts_with("double-bounce@").fill_null(False)
+    daemonic = (
+        pl.col("is_null") | pl.col("is_notification") | pl.col("from_box").str.starts_with("double-bounce@").fill_null(False)
+    )
     messages = messages.with_columns(is_daemonic=daemonic.fill_null(False))
     linked = _by_parent(messages, mail.deliveries)
     local = _by_responder(messages, mail.deliveries)
@@ -104,7 +128,11 @@ def _authors(mail: Mail) -> pl.DataFrame:
         author=pl.when(~pl.col("is_daemonic")).then("from_box").otherwise(pl.coalesce("_linked", "_local")),
     )
     # the same message on another host: what one log knows holds for all
-    known = messages.filter("is_daemonic", pl.col("author").is_not_null()).group_by("logical").agg(_told=pl.col("author").first(), _note=pl.col("is_notification").any())
+    known = (
+        messages.filter("is_daemonic", pl.col("author").is_not_null())
+        .group_by("logical")
+        .agg(_told=pl.col("author").first(), _note=pl.col("is_notification").any())
+    )
     messages = messages.join(known, on="logical", how="left").with_columns(
         author=pl.coalesce("author", "_told"), is_notification=pl.col("is_notification") | pl.col("_note").fill_null(False)
     )
@@ -119,12 +147,18 @@ def _by_parent(messages: pl.DataFrame, deliveries: pl.DataFrame) -> pl.DataFrame
     """The recipient for whom the linked parent failed, or else who received it: they wrote the notification or the answer."""
     answers = messages.filter("is_daemonic", pl.col("parent").is_not_null()).select("mid", "parent")
     return (
-        answers.join(deliveries.select("mid", "to_box", "event", "transport", "last"), left_on="parent", right_on="mid", how="inner")
+        answers.join(
+            deliveries.select("mid", "to_box", "event", "transport", "last"), left_on="parent", right_on="mid", how="inner"
+        )
         .with_columns(
-            rank=pl.when(pl.col("event").is_in(["bounce", "expire"])).then(0)
-            .when(pl.col("transport").str.contains(RESPONDER_WORDS).fill_null(False)).then(1)
-            .when(pl.col("event") == "defer").then(2).otherwise(3)
-        )  # fmt: skip
+            rank=pl.when(pl.col("event").is_in(["bounce", "expire"]))
+            .then(0)
+            .when(pl.col("transport").str.contains(RESPONDER_WORDS).fill_null(False))
+            .then(1)
+            .when(pl.col("event") == "defer")
+            .then(2)
+            .otherwise(3)
+        )
         .sort("mid", "rank", "last")
         .group_by("mid", maintain_order=True)
         .agg(_linked=pl.col("to_box").first())
@@ -135,7 +169,9 @@ def _by_responder(messages: pl.DataFrame, deliveries: pl.DataFrame) -> pl.DataFr
     """The mailbox whose responder program was running on this very host when the message was submitted there."""
     hosts = messages.select("mid", "host_key")
     ran = (
-        deliveries.filter(pl.col("transport").str.contains(RESPONDER_WORDS) | pl.col("diagnostic").str.starts_with("delivered to command"))
+        deliveries.filter(
+            pl.col("transport").str.contains(RESPONDER_WORDS) | pl.col("diagnostic").str.starts_with("delivered to command")
+        )
         .join(hosts, on="mid")
         .select("host_key", "to_box", at="last")
         .sort("at")
@@ -170,10 +206,18 @@ def _by_conversation(open_ones: pl.DataFrame, messages: pl.DataFrame, deliveries
         .sort("sent")
     )
     same = asked.join_asof(
-        earlier.select("author", "near", "sent", "peer"), left_on="first", right_on="sent", by_left=["to_box", "near"],
-        by_right=["author", "near"], strategy="backward", tolerance=ANSWER_WITHIN, check_sortedness=False,
-    )  # fmt: skip
+        earlier.select("author", "near", "sent", "peer"),
+        left_on="first",
+        right_on="sent",
+        by_left=["to_box", "near"],
+        by_right=["author", "near"],
+        strategy="backward",
+        tolerance=ANSWER_WITHIN,
+        check_sortedness=False,
+    )
     daemon = pl.lit("mailer-daemon@") + pl.coalesce(
         pl.when(~pl.col("client_host").is_in(["unknown", "localhost"])).then(pl.col("client_host").str.to_lowercase()), "host_key"
     )
-    return same.with_columns(_guess=pl.coalesce("peer", daemon)).group_by("mid", maintain_order=True).agg(pl.col("_guess").first())
+    return (
+        same.with_columns(_guess=pl.coalesce("peer", daemon)).group_by("mid", maintain_order=True).agg(pl.col("_guess").first())
+    )

@@ -35,7 +35,15 @@ class Measured:
     reputation: tuple[Place, ...]
 
 
-def measure(mail: Mail, edges: pl.DataFrame, logicals: pl.Series, mids: pl.Series, members: tuple[str, ...], started: dt.datetime, ended: dt.datetime) -> Measured:
+def measure(
+    mail: Mail,
+    edges: pl.DataFrame,
+    logicals: pl.Series,
+    mids: pl.Series,
+    members: tuple[str, ...],
+    started: dt.datetime,
+    ended: dt.datetime,
+) -> Measured:
     """Measure the harm of one incident.
 
     Parameters
@@ -57,7 +65,9 @@ def measure(mail: Mail, edges: pl.DataFrame, logicals: pl.Series, mids: pl.Serie
     handled = others.filter(pl.col("event") == "deliver", pl.col("delay_s").is_not_null())
     before = handled.filter(pl.col("first").is_between(started - span, started, closed="left"))["delay_s"]
     during = handled.filter(pl.col("first").is_between(started, ended))["delay_s"]
-    near = mail.deliveries.filter(pl.col("first").is_between(started, ended + dt.timedelta(minutes=30)), pl.col("event") != "deliver")
+    near = mail.deliveries.filter(
+        pl.col("first").is_between(started, ended + dt.timedelta(minutes=30)), pl.col("event") != "deliver"
+    )
     full, overload, reputation = [], [], []
     texts = near.filter(pl.col("diagnostic").is_not_null()).select("diagnostic", "to_box", "source", "line", "offset", "mid")
     distinct = texts["diagnostic"].unique().head(3000).to_list()
@@ -98,7 +108,13 @@ def outsiders(edges: pl.DataFrame, members: tuple[str, ...]) -> int:
 
 
 def series(
-    own: pl.DataFrame, everything: pl.DataFrame, first: dt.datetime, last: dt.datetime, started: dt.datetime, ended: dt.datetime, detail: str | None = None
+    own: pl.DataFrame,
+    everything: pl.DataFrame,
+    first: dt.datetime,
+    last: dt.datetime,
+    started: dt.datetime,
+    ended: dt.datetime,
+    detail: str | None = None,
 ) -> Series:
     """Messages of the incident and all others over time.
 
@@ -115,23 +131,48 @@ def series(
     begin, end = max(first, started - 2 * span), min(last, ended + 2 * span)
     step = next((s for s in _STEPS if (end - begin).total_seconds() / s <= MAX_BINS), _STEPS[-1])
     every = f"{step}s"
-    grid = pl.datetime_range(begin, end, every, time_unit="us", time_zone="UTC", eager=True).dt.truncate(every).alias("time").to_frame().unique().sort("time")
+    grid = (
+        pl.datetime_range(begin, end, every, time_unit="us", time_zone="UTC", eager=True)
+        .dt.truncate(every)
+        .alias("time")
+        .to_frame()
+        .unique()
+        .sort("time")
+    )
 
     def counted(table: pl.DataFrame, name: str) -> pl.DataFrame:
-        return table.filter(pl.col("sent").is_between(begin, end)).group_by(time=pl.col("sent").dt.truncate(every)).agg(pl.len().alias(name))
+        return (
+            table.filter(pl.col("sent").is_between(begin, end))
+            .group_by(time=pl.col("sent").dt.truncate(every))
+            .agg(pl.len().alias(name))
+        )
 
-    table = grid.join(counted(own, "mine"), on="time", how="left").join(counted(everything, "all"), on="time", how="left").fill_null(0)
+    table = (
+        grid.join(counted(own, "mine"), on="time", how="left")
+        .join(counted(everything, "all"), on="time", how="left")
+        .fill_null(0)
+    )
     details: dict[dt.datetime, dict[str, int]] = {}
     if detail:
-        shares = own.filter(pl.col("sent").is_between(begin, end)).group_by(time=pl.col("sent").dt.truncate(every), what=pl.col(detail).fill_null("?")).agg(n=pl.len())
+        shares = (
+            own.filter(pl.col("sent").is_between(begin, end))
+            .group_by(time=pl.col("sent").dt.truncate(every), what=pl.col(detail).fill_null("?"))
+            .agg(n=pl.len())
+        )
         for when, what, n in shares.sort("time", "what").iter_rows():
             details.setdefault(when, {})[what] = n
     outside = table.filter((pl.col("time") < started - dt.timedelta(seconds=step)) | (pl.col("time") > ended))
     peak = table.filter(pl.col("mine") == pl.col("mine").max())
     bins = tuple(
-        Bin(time=when, messages=mine, others=max(0, total - mine), detail=details.get(when, {})) for when, mine, total in table.select("time", "mine", "all").iter_rows()
+        Bin(time=when, messages=mine, others=max(0, total - mine), detail=details.get(when, {}))
+        for when, mine, total in table.select("time", "mine", "all").iter_rows()
     )
-    return Series(step_s=step, bins=bins, baseline=round(float(outside["mine"].mean() or 0.0), 4) if outside.height else 0.0, peak_at=peak["time"][0] if peak.height else None)
+    return Series(
+        step_s=step,
+        bins=bins,
+        baseline=round(outside["mine"].sum() / outside.height, 4) if outside.height else 0.0,
+        peak_at=peak["time"][0] if peak.height else None,
+    )
 
 
 def peak_per_minute(times: list[float]) -> float:

@@ -21,7 +21,7 @@ from maillog_forensics.normalize import Plan
 KINDS = ("text", "small", "address", "id", "number", "int", "utc", "local", "local-utc")
 """How a cell is read. `local` is a date as some culture writes it, without zone; `local-utc` the same, known to be UTC."""
 
-_OWN = ("head", "aside", "layout", "piece", "file")  # statements that `like` does not hand on
+_OWN = ("head", "aside", "layout", "piece", "file", "sign", "forwarded", "json")  # statements that `like` does not hand on
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,9 @@ class RecordFormat:
     delimiters: tuple[str, ...] = ()
     aside: str | None = None
     file: str | None = None
+    sign: str | None = None
+    forwarded: str | None = None
+    members: tuple[str, ...] = ()  # of a record in JSON, as they are written
 
 
 # --- reading the statements -------------------------------------------------------------------------------------------
@@ -128,8 +131,10 @@ def _statement(record: RecordFormat, kin: Format, word: str, text: str, pieces: 
         record.delimiters = record.delimiters or tuple(cells.DELIMITERS[p] for p in parts)
     elif word == "aside":
         record.aside = text
-    elif word == "file":
-        record.file = text
+    elif word in ("file", "sign", "forwarded"):
+        setattr(record, word, text)
+    elif word == "json":
+        record.members = tuple(parts)
     elif word != "like":
         return f"this statement of a record format can't be read: {word} {text}"
     return None
@@ -173,7 +178,7 @@ def find_head(line: str, records: Iterable[RecordFormat]) -> Head | None:
     """Whether `line` names the columns of a record format."""
     marked = FIELDS.match(line)
     text = line[marked.end() :] if marked else line
-    best: Head | None = None
+    best = _signed(line, records)
     for record in records:
         for delimiter in record.delimiters:
             names = tuple(cells.names(text, delimiter))
@@ -182,9 +187,19 @@ def find_head(line: str, records: Iterable[RecordFormat]) -> Head | None:
     return best
 
 
+def _signed(line: str, records: Iterable[RecordFormat]) -> Head | None:
+    """A line that is no list of names and yet tells its format: JSON with known members, PowerShell's lists and tables."""
+    for record in records:
+        if record.sign and re.search(record.sign, line):
+            return Head(record, (), ",")
+    return None
+
+
 def lost_head(line: str, records: Iterable[RecordFormat]) -> Head | None:
     """The layout of a record whose head is lost: by the number of its cells, and a first date where the layout has it."""
     for record in records:
+        if record.forwarded:
+            line = re.sub(record.forwarded, lambda m: m.group(1), line)
         for delimiter in record.delimiters:
             row = cells.split(pl.Series([line]), delimiter)[0]
             names = record.layouts.get(len(row))

@@ -92,7 +92,9 @@ def _copies(edges: pl.DataFrame, mail: Mail, parameters: ListParameters) -> pl.D
     return both.join(wide.select("list"), on="list", how="semi").with_columns(second=pl.col("at").dt.epoch("us") / 1e6)
 
 
-def _examine(address: str, posts: pl.DataFrame, copies: pl.DataFrame, posters: list[str], parameters: ListParameters) -> Loop | None:
+def _examine(
+    address: str, posts: pl.DataFrame, copies: pl.DataFrame, posters: list[str], parameters: ListParameters
+) -> Loop | None:
     responders: list[Step] = []
     factors: list[tuple[str, float | str, str, bool, str]] = []
     for poster in posters:
@@ -101,7 +103,11 @@ def _examine(address: str, posts: pl.DataFrame, copies: pl.DataFrame, posters: l
         if received.is_empty():
             continue
         caused = mine.join_asof(
-            received.select("second", came="second"), on="second", strategy="backward", tolerance=parameters.window_s, check_sortedness=False
+            received.select("second", came="second"),
+            on="second",
+            strategy="backward",
+            tolerance=parameters.window_s,
+            check_sortedness=False,
         ).drop_nulls("came")
         if caused.height < parameters.min_answers:
             continue
@@ -110,15 +116,36 @@ def _examine(address: str, posts: pl.DataFrame, copies: pl.DataFrame, posters: l
         ratio = caused.height / max(1, span.height)
         marked = int((mine["is_automatic"] | mine["is_linked"]).sum())
         machine = marked >= 0.6 * mine.height
-        eager = lag is not None and lag.median_s <= parameters.quick_s and ratio >= parameters.min_ratio and caused.height >= 2 * parameters.min_answers
+        eager = (
+            lag is not None
+            and lag.median_s <= parameters.quick_s
+            and ratio >= parameters.min_ratio
+            and caused.height >= 2 * parameters.min_answers
+        )
         if not (machine or eager):
             continue
         responders.append(
-            Step(poster, address, mine["second"].to_list(), lag, int(mine["is_null"].sum()), marked, int(mine["is_linked"].sum()),
-                 (mine["transport"].drop_nulls().to_list() or [""])[0], (mine["host"].drop_nulls().to_list() or [""])[0])
-        )  # fmt: skip
-        factors.append((f"answers of {poster}", caused.height, f">= {parameters.min_answers}", True,
-                        f"{poster} answered {caused.height} of {span.height} copies to the list, median {lag.median_s if lag else 0:.0f} s after a copy, {marked} marked as automatic"))  # fmt: skip
+            Step(
+                poster,
+                address,
+                mine["second"].to_list(),
+                lag,
+                int(mine["is_null"].sum()),
+                marked,
+                int(mine["is_linked"].sum()),
+                (mine["transport"].drop_nulls().to_list() or [""])[0],
+                (mine["host"].drop_nulls().to_list() or [""])[0],
+            )
+        )
+        factors.append(
+            (
+                f"answers of {poster}",
+                caused.height,
+                f">= {parameters.min_answers}",
+                True,
+                f"{poster} answered {caused.height} of {span.height} copies to the list, median {lag.median_s if lag else 0:.0f} s after a copy, {marked} marked",
+            )
+        )
     automatic = sum(len(s.times) for s in responders)
     if not responders or automatic < parameters.min_posts:
         return None
@@ -128,14 +155,29 @@ def _examine(address: str, posts: pl.DataFrame, copies: pl.DataFrame, posters: l
     run = posts.filter(pl.col("second").is_between(first, last), pl.col("sender").is_in(names)).sort("second", "order")
     seed = posts.filter(pl.col("second") < first, pl.col("second") >= first - parameters.window_s).sort("second").tail(1)
     run = pl.concat([seed, run])
+    seconds = run["second"].to_list()
+    between = lags([b - a for a, b in zip(seconds, seconds[1:])])
     marked_all = all(s.marked >= 0.6 * len(s.times) for s in responders)
     sent_out = copies.join(run.select("logical").unique(), on="logical", how="semi")
     list_step = Step(address, names[0], sent_out["second"].sort().to_list(), None, program="list")
     return Loop(
-        LoopType.LIST, (address, *sorted(names, key=lambda n: -len(next(s for s in responders if s.origin == n).times))),
-        run["row"].to_list(), [list_step, *responders], "proven" if marked_all else "likely", 0.95 if marked_all else 0.8, factors,
-        [LookAlike(name="discussion on a list", ruled_out=True, reason="the same members answer every copy, their own posts included, or are marked as automatic"),
-         LookAlike(name="reply-all by people", ruled_out=True, reason=f"{automatic} posts come from {len(names)} mailbox(es)")],
-        turns=max(len(s.times) for s in responders), period_s=lags([b - a for a, b in zip(run["second"], run["second"][1:])]).median_s if run.height > 2 else None,
-        copies=sent_out.height, messages=run["logical"].n_unique(),
-    )  # fmt: skip
+        LoopType.LIST,
+        (address, *sorted(names, key=lambda n: -len(next(s for s in responders if s.origin == n).times))),
+        run["row"].to_list(),
+        [list_step, *responders],
+        "proven" if marked_all else "likely",
+        0.95 if marked_all else 0.8,
+        factors,
+        [
+            LookAlike(
+                name="discussion on a list",
+                ruled_out=True,
+                reason="the same members answer every copy, their own posts included, or are marked as automatic",
+            ),
+            LookAlike(name="reply-all by people", ruled_out=True, reason=f"{automatic} posts come from {len(names)} mailbox(es)"),
+        ],
+        turns=max(len(s.times) for s in responders),
+        period_s=between.median_s if between else None,
+        copies=sent_out.height,
+        messages=run["logical"].n_unique(),
+    )

@@ -6,7 +6,9 @@ The pairs that wrote to each other are narrowed down in polars; the few that rem
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import polars as pl
 
@@ -72,7 +74,7 @@ class Loop:
     members: tuple[str, ...]
     rows: list[int]
     steps: list[Step]
-    level: str
+    level: Literal["proven", "likely", "possible"]
     score: float
     factors: list[tuple[str, float | str, str, bool, str]] = field(default_factory=list)
     look_alikes: list[LookAlike] = field(default_factory=list)
@@ -143,7 +145,7 @@ def find_pairs(edges: pl.DataFrame, parameters: PairParameters = PairParameters(
     return loops, search
 
 
-def _examine_pair(low: str, high: str, data: dict[str, list], parameters: PairParameters, search: PairSearch) -> list[Loop]:
+def _examine_pair(low: str, high: str, data: dict[str, list[Any]], parameters: PairParameters, search: PairSearch) -> list[Loop]:
     times: list[float] = data["second"]
     taken = [False] * len(times)
     found: list[Loop] = []
@@ -171,15 +173,15 @@ def _examine_pair(low: str, high: str, data: dict[str, list], parameters: PairPa
     return found
 
 
-def examine(low: str, high: str, data: dict[str, list], stretch: list[int], parameters: PairParameters) -> Loop | None:
+def examine(low: str, high: str, data: dict[str, list[Any]], stretch: list[int], parameters: PairParameters) -> Loop | None:
     """Test one stretch of a pair's history; None where nothing speaks for a machine on both sides."""
     times, up = data["second"], data["up"]
-    marked = [data["is_automatic"][k] or data["is_linked"][k] for k in stretch]
+    [data["is_automatic"][k] or data["is_linked"][k] for k in stretch]
     ups = [k for k in stretch if up[k]]
     downs = [k for k in stretch if not up[k]]
     if len(ups) < 2 or len(downs) < 2:
         return None
-    gaps = [(times[b] - times[a], up[b], j) for j, (a, b) in enumerate(zip(stretch, stretch[1:]), 1) if up[a] != up[b]]
+    gaps = [(times[b] - times[a], up[b], j) for j, (a, b) in enumerate(itertools.pairwise(stretch), 1) if up[a] != up[b]]
     in_flight = len(gaps) < 0.75 * (len(stretch) - 1)
     if in_flight:
         if len(stretch) < parameters.min_in_flight:
@@ -223,15 +225,21 @@ def _log_ratio(a: float, b: float) -> float:
 
 
 def _judge(
-    low: str, high: str, data: dict[str, list], span: list[int], lag_up: rhythm.Lags, lag_down: rhythm.Lags, in_flight: bool,
+    low: str,
+    high: str,
+    data: dict[str, list[Any]],
+    span: list[int],
+    lag_up: rhythm.Lags,
+    lag_down: rhythm.Lags,
+    in_flight: bool,
     parameters: PairParameters,
-) -> Loop | None:  # fmt: skip
+) -> Loop | None:
     times, up = data["second"], data["up"]
     n = len(span)
     ups, downs = [k for k in span if up[k]], [k for k in span if not up[k]]
     if abs(len(ups) - len(downs)) > max(2, 0.2 * n) or min(len(ups), len(downs)) < 2:
         return None
-    gaps = sorted(times[b] - times[a] for a, b in zip(span, span[1:]))
+    gaps = sorted(times[b] - times[a] for a, b in itertools.pairwise(span))
     usual_gap = gaps[int(0.93 * (len(gaps) - 1))]
     factors: list[tuple[str, float | str, str, bool, str]] = []
     steps = []
@@ -240,38 +248,85 @@ def _judge(
         theirs = downs if mine is ups else ups  # what this mailbox received: through a responder's transport?
         program = next((data["transport"][k] for k in theirs if data["transport"][k]), "") or ""
         steps.append(
-            Step(mailbox, other, [times[k] for k in mine], lag, sum(data["is_null"][k] for k in mine), signs,
-                 sum(data["is_linked"][k] for k in mine), program, next((data["host"][k] for k in mine if data["host"][k]), "") or "")
-        )  # fmt: skip
+            Step(
+                mailbox,
+                other,
+                [times[k] for k in mine],
+                lag,
+                sum(data["is_null"][k] for k in mine),
+                signs,
+                sum(data["is_linked"][k] for k in mine),
+                program,
+                next((data["host"][k] for k in mine if data["host"][k]), "") or "",
+            )
+        )
     limit = rhythm.regularity_limit(n)
     human = rhythm.longest_human_run(usual_gap)
     both_marked = all(s.marked >= 0.6 * len(s.times) for s in steps)
     regular = all(s.lags and s.lags.spread <= limit for s in steps)
-    long_run = n >= parameters.run_margin * human + 2 and all(s.lags and s.lags.spread <= rhythm.loosest_spread(n) or s.lags.median_s <= 3 for s in steps)
+    long_run = n >= parameters.run_margin * human + 2 and all(
+        (s.lags and s.lags.spread <= rhythm.loosest_spread(n)) or s.lags.median_s <= 3 for s in steps
+    )
     one_marked = any(s.marked >= 0.6 * len(s.times) for s in steps)
     rest_regular = all(s.lags and (s.lags.spread <= limit + 0.08) for s in steps if s.marked < 0.6 * len(s.times))
     worst = max(s.lags.spread for s in steps if s.lags)
     if n >= parameters.min_messages or both_marked:
-        factors.append(("regularity", round(worst, 3), f"<= {limit:.2f}", regular,
-                        f"the less regular side varies by {worst:.2f} (standard deviation of the log lag); people do not go below {limit:.2f} in runs of {n}"))  # fmt: skip
-    factors.append(("run length", n, f">= {parameters.run_margin * human + 2:.0f}", long_run,
-                    f"{n} messages, one answering the other, nearly all within {usual_gap:.0f} s; people were seen to write {human:.0f} at such gaps"))  # fmt: skip
+        factors.append(
+            (
+                "regularity",
+                round(worst, 3),
+                f"<= {limit:.2f}",
+                regular,
+                f"the less regular side varies by {worst:.2f} (standard deviation of the log lag); people do not go below {limit:.2f} in runs of {n}",
+            )
+        )
+    factors.append(
+        (
+            "run length",
+            n,
+            f">= {parameters.run_margin * human + 2:.0f}",
+            long_run,
+            f"{n} messages, one answering the other, nearly all within {usual_gap:.0f} s; people were seen to write {human:.0f} at such gaps",
+        )
+    )
     for s in steps:
         if s.marked:
             what = "the null reverse-path, a logged parent, or a responder's transport"
-            factors.append((f"marked {s.origin}", s.marked, f"of {len(s.times)}", s.marked >= 0.6 * len(s.times), f"{s.marked} of {len(s.times)} messages of {s.origin} carry {what}"))
+            factors.append(
+                (
+                    f"marked {s.origin}",
+                    s.marked,
+                    f"of {len(s.times)}",
+                    s.marked >= 0.6 * len(s.times),
+                    f"{s.marked} of {len(s.times)} messages of {s.origin} carry {what}",
+                )
+            )
     enough = n >= parameters.min_messages
-    if not ((both_marked and n >= parameters.min_marked) or (enough and (regular or long_run)) or (enough and one_marked and rest_regular)):
+    if not (
+        (both_marked and n >= parameters.min_marked)
+        or (enough and (regular or long_run))
+        or (enough and one_marked and rest_regular)
+    ):
         return None
     look_alikes, verdict = _look_alikes(steps, times, ups, downs, n, parameters, both_marked, one_marked, regular)
     score = min(0.99, 0.45 + 0.2 * regular + 0.2 * long_run + 0.15 * both_marked + 0.08 * one_marked + min(0.1, n / 1000))
     proven = both_marked or (any(s.linked >= 0.6 * len(s.times) for s in steps) and (regular or long_run))
-    level = "possible" if verdict != "loop" else "proven" if proven else "likely"
+    level: Literal["proven", "likely", "possible"] = "possible" if verdict != "loop" else "proven" if proven else "likely"
     loop = Loop(
-        LoopType.NOTIFICATION if any(data["is_notification"][k] for k in span) and sum(data["is_notification"][k] for k in span) > 0.3 * n else LoopType.AUTO_RESPONSE,
-        (low, high), [data["row"][k] for k in span], steps, level, score if verdict == "loop" else min(score, 0.4), factors, look_alikes,
-        turns=min(len(ups), len(downs)), period_s=(lag_up.median_s + lag_down.median_s), verdict=verdict,
-    )  # fmt: skip
+        LoopType.NOTIFICATION
+        if any(data["is_notification"][k] for k in span) and sum(data["is_notification"][k] for k in span) > 0.3 * n
+        else LoopType.AUTO_RESPONSE,
+        (low, high),
+        [data["row"][k] for k in span],
+        steps,
+        level,
+        score if verdict == "loop" else min(score, 0.4),
+        factors,
+        look_alikes,
+        turns=min(len(ups), len(downs)),
+        period_s=(lag_up.median_s + lag_down.median_s),
+        verdict=verdict,
+    )
     if not up[span[0]]:
         loop.members = (high, low)
         loop.steps.reverse()
@@ -279,8 +334,15 @@ def _judge(
 
 
 def _look_alikes(
-    steps: list[Step], times: list[float], ups: list[int], downs: list[int], n: int, parameters: PairParameters, both_marked: bool,
-    one_marked: bool, regular: bool,
+    steps: list[Step],
+    times: list[float],
+    ups: list[int],
+    downs: list[int],
+    n: int,
+    parameters: PairParameters,
+    both_marked: bool,
+    one_marked: bool,
+    regular: bool,
 ) -> tuple[list[LookAlike], str]:
     """Honest traffic with two directions and a rhythm, ruled out or not."""
     out = []
@@ -293,7 +355,13 @@ def _look_alikes(
         words = f"the times drift (residual {c.drift:.2f} of the change per turn, clock: 0.7; correlation {c.correlation:+.2f}, clock: -0.5)"
         if follows and not both_marked:
             verdict = "echo probe or schedulers of one period"
-            out.append(LookAlike(name=verdict, ruled_out=False, reason=f"the messages keep to a clock of {c.period_s:.1f} s; a loop's phase drifts"))
+            out.append(
+                LookAlike(
+                    name=verdict,
+                    ruled_out=False,
+                    reason=f"the messages keep to a clock of {c.period_s:.1f} s; a loop's phase drifts",
+                )
+            )
         else:
             why = "the log marks the answers as automatic on both sides" if follows else words
             out.append(LookAlike(name="echo probe or schedulers of one period", ruled_out=True, reason=why))
@@ -303,14 +371,29 @@ def _look_alikes(
         drifts = bool(known) and len(ups) >= 6 and max(c.drift for c in known) >= 0.95
         name = "regular sender and its answers"
         if drifts or (other.lags and other.lags.median_s <= parameters.quick_s):
-            why = "the phase drifts" if drifts else f"answered within {other.lags.median_s:.0f} s"  # type: ignore[union-attr]
+            why = "the phase drifts" if drifts else "it answers within seconds"
             out.append(LookAlike(name=name, ruled_out=True, reason=f"{other.origin} writes because it was answered: {why}"))
         else:
             verdict = name
-            out.append(LookAlike(name=name, ruled_out=False, reason=f"nothing shows that {other.origin} writes because it was answered"))
+            out.append(
+                LookAlike(name=name, ruled_out=False, reason=f"nothing shows that {other.origin} writes because it was answered")
+            )
     quick = max(s.lags.median_s for s in steps if s.lags)
-    out.append(LookAlike(name="people writing quickly", ruled_out=True, reason=f"{n} messages with a slower side answering in {quick:.0f} s, " + ("more regularly than people do" if regular else "longer than people keep up")))
-    out.append(LookAlike(name="ticket acknowledgement", ruled_out=True, reason=f"both sides answer every time: {len(ups)} and {len(downs)} messages"))
+    out.append(
+        LookAlike(
+            name="people writing quickly",
+            ruled_out=True,
+            reason=f"{n} messages with a slower side answering in {quick:.0f} s, "
+            + ("more regularly than people do" if regular else "longer than people keep up"),
+        )
+    )
+    out.append(
+        LookAlike(
+            name="ticket acknowledgement",
+            ruled_out=True,
+            reason=f"both sides answer every time: {len(ups)} and {len(downs)} messages",
+        )
+    )
     return out, verdict
 
 

@@ -26,7 +26,9 @@ def moment(text: str | None, option: str) -> dt.datetime | None:
     try:
         time = dt.datetime.fromisoformat(text.strip())
     except ValueError as error:
-        raise UsageError(f"{option} {text}: not a time; write for instance {option} 2026-03-02T08:00 (UTC) or {option} 2026-03-02T08:00+08:00") from error
+        raise UsageError(
+            f"{option} {text}: not a time; write for instance {option} 2026-03-02T08:00 (UTC) or {option} 2026-03-02T08:00+08:00"
+        ) from error
     return time if time.tzinfo else time.replace(tzinfo=dt.UTC)
 
 

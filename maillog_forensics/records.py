@@ -30,18 +30,30 @@ def recognise(head: pl.DataFrame, plan: Plan, path: str, wanted: str | None) -> 
     """The reader for an input that begins with `head`, or None where it is not made of records."""
     known = formats(plan)
     if wanted:
-        known = [r for r in known if r.form.name == wanted]
-    named = [r for r in known if r.heads]
-    lines = [t for t in head["text"].to_list() if t.strip()]
-    found = next((h for h in (find_head(t, named) for t in lines) if h), None)
-    if found is None and any(FIELDS.match(t) for t in lines[:50]):
-        rest = next((r for r in known if not r.heads), None)
-        found = Head(rest, (), ",") if rest else None
+        known = [r for r in known if wanted in (r.form.name, r.form.mta)]
+    lines = head["text"].filter(head["text"].str.strip_chars() != "")
+    found = next((h for t in lines.filter(_maybe_head(lines, known)) if (h := _find(t, known))), None)
     if found is None:
-        probe = [t for t in lines if not t.startswith("#")][:20]
-        fits = [h for h in (lost_head(t, named) for t in probe) if h]
+        probe = [t for t in lines.head(50) if not t.startswith("#")][:20]
+        fits = [h for h in (lost_head(t, known) for t in probe) if h]
         found = fits[0] if fits and 2 * len(fits) >= len(probe) else None
     return Reader(found.record.form.name, plan, path, found, known) if found else None
+
+
+def _find(line: str, known: list[RecordFormat]) -> Head | None:
+    """The head that `line` is; one that names columns which no format knows belongs to the last resort."""
+    found = find_head(line, known)
+    rest = next((r for r in known if r.aside and not r.heads and not r.sign), None)
+    return found or (Head(rest, (), ",") if rest and FIELDS.match(line) else None)
+
+
+def _maybe_head(text: pl.Series, known: list[RecordFormat]) -> pl.Series:
+    """The lines worth a look: those that have the first name of a head as a cell, or a format's sign."""
+    anchors = "|".join(sorted({re.escape(t.split()[0]) for r in known for _, t in r.form.options.get("head", [])}))
+    signs = "|".join(f"(?:{r.sign})" for r in known if r.sign)
+    if not anchors:
+        return pl.Series([False] * text.len(), dtype=pl.Boolean)
+    return text.str.contains(rf'(?i)^\s*"?#fields:|(?:^|[,;|\t"])(?:\$_\.)?(?:{anchors})(?:$|[,;|\t"])') | text.str.contains(signs)
 
 
 # --- reading records --------------------------------------------------------------------------------------------------
@@ -69,22 +81,15 @@ class Reader:
         self._met: dict[str, Head | None] = {}
         told = re.search(head.record.file, re.split(r"[/\\]", path)[-1]) if head.record.file else None
         self._constants = {"mta": head.record.form.mta} | {k: v.lower() for k, v in (told.groupdict() if told else {}).items()}
-        if head.record.aside:
-            self.problems.append(head.record.aside)
 
     def parse(self, lines: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Like `normalize.parse`: raw events and the ledger."""
         text = lines["text"].str.strip_chars()
-        if self._head.record.aside:
-            return pl.DataFrame(), _ledger(lines["line"], "ignored")
         comment = text.str.starts_with("#") | (text == "")
-        anchors = "|".join(sorted({re.escape(n) for n in self._anchors()}))
-        maybe = text.str.contains(rf'(?i)(?:^|[ ,;|\t"])(?:\$_\.)?(?:{anchors})(?:$|[,;|\t"])')
-        named = [r for r in self._known if r.heads]
         heads: dict[int, Head] = {}
-        for at in maybe.arg_true().to_list():
+        for at in _maybe_head(text, self._known).arg_true().to_list():
             if text[at] not in self._met:
-                self._met[text[at]] = find_head(text[at], named)
+                self._met[text[at]] = _find(text[at], self._known)
             if found := self._met[text[at]]:
                 heads[at] = found
         noise = comment.scatter(list(heads), [True] * len(heads)) if heads else comment
@@ -104,12 +109,15 @@ class Reader:
         events = pl.concat(out, how="diagonal_relaxed").sort("line", maintain_order=True) if out else pl.DataFrame()
         return events, pl.concat(ledgers).sort("line")
 
-    def _anchors(self) -> set[str]:
-        """One name of each head, as it is written: only lines that have it as a cell are looked at as heads."""
-        return {text.split()[0] for r in self._known for _, text in r.form.options.get("head", [])}
-
     def _records(self, lines: pl.DataFrame, head: Head) -> tuple[pl.DataFrame, pl.DataFrame]:
         """The records below one head; those with another number of cells go by the layout of that number."""
+        record = head.record
+        if record.aside:
+            if record.aside not in self.problems:
+                self.problems.append(record.aside)
+            return pl.DataFrame(), _ledger(lines["line"], "ignored")
+        if record.forwarded:
+            lines = lines.with_columns(pl.col("text").str.replace(record.forwarded, "${1}"))
         rows = lines.select("line", raw=cells.split(lines["text"], head.delimiter)).with_columns(n=pl.col("raw").list.len())
         out, states = [], []
         for (count,), part in rows.partition_by("n", as_dict=True, maintain_order=True).items():

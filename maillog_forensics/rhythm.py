@@ -7,6 +7,7 @@ institution, 327,336 mails; Enron), with a margin; they are given beside each nu
 
 from __future__ import annotations
 
+import itertools
 import math
 from bisect import bisect_left
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ def longest_human_run(gap_s: float) -> float:
     """How many alternating messages people were seen to write with no gap above `gap_s` (log-linear between the measurements)."""
     if gap_s <= HUMAN_RUNS[0][0]:
         return HUMAN_RUNS[0][1]
-    for (x0, y0), (x1, y1) in zip(HUMAN_RUNS, HUMAN_RUNS[1:]):
+    for (x0, y0), (x1, y1) in itertools.pairwise(HUMAN_RUNS):
         if gap_s <= x1:
             return y0 + (y1 - y0) * (math.log(gap_s) - math.log(x0)) / (math.log(x1) - math.log(x0))
     return HUMAN_RUNS[-1][1]
@@ -69,7 +70,7 @@ def regularity_limit(messages: int) -> float:
     table = ((6, 0.08), (8, 0.12), (12, 0.24), (20, 0.38), (40, 0.45))
     if messages < table[0][0]:
         return 0.0
-    for (x0, y0), (x1, y1) in zip(table, table[1:]):
+    for (x0, y0), (x1, y1) in itertools.pairwise(table):
         if messages <= x1:
             return y0 + (y1 - y0) * (messages - x0) / (x1 - x0)
     return table[-1][1]
@@ -87,14 +88,14 @@ def clock(times: list[float]) -> Clock | None:
     -----
     Retries and lost turns would break the fit, so each step is first divided by the number of periods it spans.
     """
-    steps = [b - a for a, b in zip(times, times[1:]) if b > a]
+    steps = [b - a for a, b in itertools.pairwise(times) if b > a]
     if len(steps) < 4:
         return None
     period = median(steps)
     if period <= 0:
         return None
     index = [0]
-    for step in (b - a for a, b in zip(times, times[1:])):
+    for step in (b - a for a, b in itertools.pairwise(times)):
         index.append(index[-1] + max(0, round(step / period)))
     n = len(times)
     mean_i, mean_t = sum(index) / n, sum(times) / n
@@ -106,7 +107,7 @@ def clock(times: list[float]) -> Clock | None:
     sd_rest = math.sqrt(sum(r * r for r in rest) / n)
     turns = [(b - a) - slope * (j - i) for a, b, i, j in zip(times, times[1:], index, index[1:])]
     sd_turn = math.sqrt(sum(d * d for d in turns) / len(turns))
-    top = sum(a * b for a, b in zip(turns, turns[1:]))
+    top = sum(a * b for a, b in itertools.pairwise(turns))
     bottom = sum(d * d for d in turns)
     correlation = top / bottom if bottom > 0 else 0.0
     drift = sd_rest / sd_turn if sd_turn > 0 else 0.0

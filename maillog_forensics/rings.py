@@ -58,7 +58,11 @@ def find_cycles(edges: pl.DataFrame, parameters: CycleParameters = CycleParamete
     Gupta & Suzumura, Finding all bounded-length simple cycles in a directed graph (2021); networkx.simple_cycles.
     """
     search = CycleSearch()
-    numbered = edges.with_row_index("row").filter(pl.col("sender") != pl.col("recipient")).with_columns(second=pl.col("sent").dt.epoch("us") / 1e6)
+    numbered = (
+        edges.with_row_index("row")
+        .filter(pl.col("sender") != pl.col("recipient"))
+        .with_columns(second=pl.col("sent").dt.epoch("us") / 1e6)
+    )
     arrows = numbered.group_by("sender", "recipient").agg(n=pl.len()).filter(pl.col("n") >= parameters.min_turns)
     arrows = _trim(arrows)
     if arrows.is_empty():
@@ -107,19 +111,28 @@ def _followed(numbered: pl.DataFrame, arrows: pl.DataFrame, parameters: CyclePar
     second = arrows.select(v="sender", w="recipient", n2="n")
     pairs = first.join(second, on="v").filter(pl.col("u") != pl.col("w"))
     pairs = pairs.filter(pl.max_horizontal("n1", "n2") <= parameters.max_imbalance * pl.min_horizontal("n1", "n2") + 2)
-    came = numbered.select(u="sender", v="recipient", second="second").join(pairs.select("u", "v", "w"), on=["u", "v"]).sort("second")
+    came = (
+        numbered.select(u="sender", v="recipient", second="second")
+        .join(pairs.select("u", "v", "w"), on=["u", "v"])
+        .sort("second")
+    )
     went = numbered.select(v="sender", w="recipient", second="second", next="second").sort("second")
     joined = came.join_asof(
-        went, on="second", by=["v", "w"], strategy="forward", tolerance=parameters.window_s, allow_exact_matches=True, check_sortedness=False
+        went,
+        on="second",
+        by=["v", "w"],
+        strategy="forward",
+        tolerance=parameters.window_s,
+        allow_exact_matches=True,
+        check_sortedness=False,
     ).drop_nulls("next")
     lag = (pl.col("next") - pl.col("second")).clip(lower_bound=0.7).log()
     return (
-        joined.group_by("u", "v", "w").agg(
-            count=pl.len(), middle=lag.median(), deviation=(lag - lag.median()).abs().median() * 1.4826
-        )
+        joined.group_by("u", "v", "w")
+        .agg(count=pl.len(), middle=lag.median(), deviation=(lag - lag.median()).abs().median() * 1.4826)
         .filter(pl.col("count") >= parameters.min_turns, (pl.col("deviation") <= 0.5) | (pl.col("middle") <= 4.1))
         .sort("u", "v", "w")
-    )  # fmt: skip
+    )
 
 
 def _examine(members: list[str], numbered: pl.DataFrame, parameters: CycleParameters, search: CycleSearch) -> Loop | None:
@@ -127,8 +140,14 @@ def _examine(members: list[str], numbered: pl.DataFrame, parameters: CycleParame
     k = len(members)
     arrows = []
     for i in range(k):
-        part = numbered.filter(pl.col("sender") == members[i], pl.col("recipient") == members[(i + 1) % k]).sort("second", "order")
-        arrows.append(part.select("row", "second", "is_null", "is_automatic", "is_linked", "transport", "host", "logical").to_dict(as_series=False))
+        part = numbered.filter(pl.col("sender") == members[i], pl.col("recipient") == members[(i + 1) % k]).sort(
+            "second", "order"
+        )
+        arrows.append(
+            part.select("row", "second", "is_null", "is_automatic", "is_linked", "transport", "host", "logical").to_dict(
+                as_series=False
+            )
+        )
     chain = _longest_chain([a["second"] for a in arrows], parameters.window_s)
     if len(chain) < max(2 * k, parameters.min_turns * k - 1):
         return None
@@ -150,9 +169,18 @@ def _examine(members: list[str], numbered: pl.DataFrame, parameters: CycleParame
     steps = []
     for i in range(k):
         steps.append(
-            Step(members[i], members[(i + 1) % k], times[i], rhythm.lags(lag_values[i]), nulls[i], marked[i], linked[i],
-                 next((t for t in arrows[i - 1]["transport"] if t), "") or "", next((h for h in arrows[i]["host"] if h), "") or "")
-        )  # fmt: skip
+            Step(
+                members[i],
+                members[(i + 1) % k],
+                times[i],
+                rhythm.lags(lag_values[i]),
+                nulls[i],
+                marked[i],
+                linked[i],
+                next((t for t in arrows[i - 1]["transport"] if t), "") or "",
+                next((h for h in arrows[i]["host"] if h), "") or "",
+            )
+        )
     n = len(chain)
     if any(s.lags is None for s in steps):
         return None
@@ -169,18 +197,43 @@ def _examine(members: list[str], numbered: pl.DataFrame, parameters: CycleParame
     if follows:
         search.set_aside["schedulers of one period"] = search.set_aside.get("schedulers of one period", 0) + 1
     factors: list[tuple[str, float | str, str, bool, str]] = [
-        ("regularity", round(worst, 3), f"<= {limit:.2f}", regular, f"the least regular of {k} mailboxes varies by {worst:.2f} (standard deviation of the log lag) over {n} messages"),
-        ("length of the chain", n, f">= {parameters.min_turns * k}", True, f"{n} messages follow each other round {k} mailboxes without a break, the slowest answering in {slowest:.0f} s"),
+        (
+            "regularity",
+            round(worst, 3),
+            f"<= {limit:.2f}",
+            regular,
+            f"the least regular of {k} mailboxes varies by {worst:.2f} (standard deviation of the log lag) over {n} messages",
+        ),
+        (
+            "length of the chain",
+            n,
+            f">= {parameters.min_turns * k}",
+            True,
+            f"{n} messages follow each other round {k} mailboxes without a break, the slowest answering in {slowest:.0f} s",
+        ),
     ]
     period = [b - a for a, b in zip(times[0], times[0][1:])]
     known = rhythm.lags(period)
     return Loop(
-        LoopType.AUTO_RESPONSE, tuple(members), rows, steps, "possible" if follows else "proven" if all_marked else "likely",
-        0.4 if follows else 0.95 if all_marked else 0.85, factors,
-        [LookAlike(name="schedulers of one period", ruled_out=not follows, reason="the phase of the turns drifts" if not follows else "the turns keep to a clock"),
-         LookAlike(name="people writing in a circle", ruled_out=True, reason="every mailbox passes on within a steady time")],
-        turns=n // k, period_s=known.median_s if known else None, verdict="schedulers of one period" if follows else "loop",
-    )  # fmt: skip
+        LoopType.AUTO_RESPONSE,
+        tuple(members),
+        rows,
+        steps,
+        "possible" if follows else "proven" if all_marked else "likely",
+        0.4 if follows else 0.95 if all_marked else 0.85,
+        factors,
+        [
+            LookAlike(
+                name="schedulers of one period",
+                ruled_out=not follows,
+                reason="the phase of the turns drifts" if not follows else "the turns keep to a clock",
+            ),
+            LookAlike(name="people writing in a circle", ruled_out=True, reason="every mailbox passes on within a steady time"),
+        ],
+        turns=n // k,
+        period_s=known.median_s if known else None,
+        verdict="schedulers of one period" if follows else "loop",
+    )
 
 
 def _longest_chain(times: list[list[float]], window_s: float) -> list[tuple[int, int]]:

@@ -16,9 +16,22 @@ SCHEMA_VERSION = 1
 TIME = pl.Datetime("us", "UTC")
 
 EVENT_NAMES = (
-    "session", "receive", "queue", "expand", "deliver", "defer", "bounce", "reject",
-    "dsn", "hold", "release", "discard", "expire", "remove", "notice",
-)  # fmt: skip
+    "session",
+    "receive",
+    "queue",
+    "expand",
+    "deliver",
+    "defer",
+    "bounce",
+    "reject",
+    "dsn",
+    "hold",
+    "release",
+    "discard",
+    "expire",
+    "remove",
+    "notice",
+)
 EVENT = pl.Enum(EVENT_NAMES)
 
 EVENTS: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -74,8 +87,7 @@ def conform(table: pl.DataFrame, schema: dict[str, pl.DataType | type[pl.DataTyp
     if unknown:
         raise SchemaError(f"table {name} has unknown columns {unknown}")
     return table.select(
-        (pl.col(c).cast(t, strict=False) if c in table.columns else pl.lit(None, dtype=t)).alias(c)
-        for c, t in schema.items()
+        (pl.col(c).cast(t, strict=False) if c in table.columns else pl.lit(None, dtype=t)).alias(c) for c, t in schema.items()
     )
 
 

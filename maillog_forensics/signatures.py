@@ -40,7 +40,9 @@ def table() -> tuple[Signature, ...]:
     rows = []
     for line in (folder("parsers") / "signatures.jsonl").read_text("utf-8").splitlines():
         row = json.loads(line)
-        rows.append(Signature(row["id"], row["class"], row.get("sub", ""), row["field"], row["strength"], re.compile(row["pattern"])))
+        rows.append(
+            Signature(row["id"], row["class"], row.get("sub", ""), row["field"], row["strength"], re.compile(row["pattern"]))
+        )
     return tuple(sorted(rows, key=lambda s: (PRECEDENCE.index(s.kind), s.strength != "strong", s.id)))
 
 

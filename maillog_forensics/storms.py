@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, field
 
@@ -62,21 +63,30 @@ def notifications(mail: Mail, authors: pl.DataFrame) -> pl.DataFrame:
     stays = mail.messages.filter(pl.col("from_box").is_in(["", None]) | pl.col("is_notification")).select(
         "logical", "mid", "host", "host_key", "client_host", "parent", "sender", "first"
     )
-    origin = stays.sort("first").group_by("logical", maintain_order=True).agg(
-        origin=pl.coalesce(
-            pl.col("host").filter(pl.col("parent").is_not_null()).first(),
-            pl.col("client_host").drop_nulls().first(),
-            pl.col("host_key").first(),
-        ),
-        mids=pl.col("mid"),
-        parent=pl.col("parent").drop_nulls().first(),
-        double=pl.col("sender").str.starts_with("double-bounce@").any(),
-    )  # fmt: skip
+    origin = (
+        stays.sort("first")
+        .group_by("logical", maintain_order=True)
+        .agg(
+            origin=pl.coalesce(
+                pl.col("host").filter(pl.col("parent").is_not_null()).first(),
+                pl.col("client_host").drop_nulls().first(),
+                pl.col("host_key").first(),
+            ),
+            mids=pl.col("mid"),
+            parent=pl.col("parent").drop_nulls().first(),
+            double=pl.col("sender").str.starts_with("double-bounce@").any(),
+        )
+    )
     failed = (
         mail.deliveries.filter(pl.col("event").is_in(["bounce", "expire", "defer"]))
-        .group_by("mid").agg(code=pl.col("dsn").drop_nulls().first(), event=pl.col("event").first(), smtp=pl.col("smtp_code").drop_nulls().first())
-    )  # fmt: skip
-    parents = mail.messages.select(parent="mid", parent_sender="from_box", parent_client="client_host", parent_user="user", parent_ip="client_ip")
+        .group_by("mid")
+        .agg(
+            code=pl.col("dsn").drop_nulls().first(), event=pl.col("event").first(), smtp=pl.col("smtp_code").drop_nulls().first()
+        )
+    )
+    parents = mail.messages.select(
+        parent="mid", parent_sender="from_box", parent_client="client_host", parent_user="user", parent_ip="client_ip"
+    )
     return (
         rows.select("logical", "recipient", "sent")
         .join(origin, on="logical", how="left")
@@ -120,7 +130,9 @@ def find_storms(
     length = max(60.0, float(table["second"].max()) - float(table["second"].min()))  # type: ignore[arg-type]
     storms = []
     many = table.group_by("recipient").len().filter(pl.col("len") >= parameters.min_notifications)
-    for (recipient,), part in table.join(many, on="recipient", how="semi").partition_by("recipient", as_dict=True, maintain_order=True).items():
+    for (recipient,), part in (
+        table.join(many, on="recipient", how="semi").partition_by("recipient", as_dict=True, maintain_order=True).items()
+    ):
         search.candidates += 1
         found = _bursts(part["second"].to_list(), length, parameters)
         if not found:
@@ -130,12 +142,20 @@ def find_storms(
     hit = {s.target for s in storms}
     by_origin = table.filter(~pl.col("recipient").is_in(list(hit)), pl.col("origin").is_not_null())
     wide = by_origin.group_by("origin").agg(n=pl.col("recipient").n_unique()).filter(pl.col("n") >= parameters.min_recipients)
-    for (origin,), part in by_origin.join(wide, on="origin", how="semi").partition_by("origin", as_dict=True, maintain_order=True).items():
+    for (origin,), part in (
+        by_origin.join(wide, on="origin", how="semi").partition_by("origin", as_dict=True, maintain_order=True).items()
+    ):
         search.candidates += 1
         for first, last, quiet in _bursts(part["second"].to_list(), length, parameters):
             piece = part.slice(first, last - first + 1)
-            overlapping = [s for s in storms if origin in s.origins and s.times[0] <= piece["second"][-1] and piece["second"][0] <= s.times[-1]]
-            recipients = piece.group_by("recipient").len().sort("len", "recipient", descending=[True, False])["recipient"].to_list()
+            overlapping = [
+                s
+                for s in storms
+                if origin in s.origins and s.times[0] <= piece["second"][-1] and piece["second"][0] <= s.times[-1]
+            ]
+            recipients = (
+                piece.group_by("recipient").len().sort("len", "recipient", descending=[True, False])["recipient"].to_list()
+            )
             if overlapping:  # the same flood: its notices to the postmaster, and these to the senders
                 overlapping[0].recipients += recipients
                 search.set_aside["part of a storm by recipient"] = search.set_aside.get("part of a storm by recipient", 0) + 1
@@ -154,7 +174,7 @@ def _bursts(times: list[float], length: float, parameters: StormParameters) -> l
     quiet = min(n / length, 1.0 / parameters.quiet_rate_s)
     busy = max(quiet * parameters.factor, min(n / length, 60 * quiet))
     enter = parameters.stickiness * math.log(n)
-    gaps = [0.0] + [max(0.0, b - a) for a, b in zip(times, times[1:])]
+    gaps = [0.0] + [max(0.0, b - a) for a, b in itertools.pairwise(times)]
 
     def cost(rate: float, gap: float) -> float:
         return rate * gap - math.log(rate)
@@ -185,12 +205,30 @@ def _bursts(times: list[float], length: float, parameters: StormParameters) -> l
 
 def _storm(target: str, part: pl.DataFrame, quiet: float) -> Storm:
     logicals = part["logical"].unique(maintain_order=True).to_list()
-    origins = dict(part.filter(pl.col("origin").is_not_null()).group_by("origin").len().sort("len", "origin", descending=[True, False]).head(20).iter_rows())
-    codes = dict(part.filter(pl.col("code").is_not_null()).group_by("code").len().sort("len", "code", descending=[True, False]).head(20).iter_rows())
+    origins = dict(
+        part.filter(pl.col("origin").is_not_null())
+        .group_by("origin")
+        .len()
+        .sort("len", "origin", descending=[True, False])
+        .head(20)
+        .iter_rows()
+    )
+    codes = dict(
+        part.filter(pl.col("code").is_not_null())
+        .group_by("code")
+        .len()
+        .sort("len", "code", descending=[True, False])
+        .head(20)
+        .iter_rows()
+    )
     n = part.height
     doubles = int(part["double"].fill_null(False).sum())
     delays = int((part["event"] == "defer").fill_null(False).sum())
-    own = part.filter((pl.col("parent_sender") == target) & (pl.col("parent_user").is_not_null() | pl.col("parent_client").is_null()) & pl.col("parent").is_not_null())
+    own = part.filter(
+        (pl.col("parent_sender") == target)
+        & (pl.col("parent_user").is_not_null() | pl.col("parent_client").is_null())
+        & pl.col("parent").is_not_null()
+    )
     if doubles > n / 2:
         kind = StormType.DOUBLE_BOUNCES
     elif delays > n / 2:

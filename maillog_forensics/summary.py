@@ -8,22 +8,30 @@ from maillog_forensics import harm
 from maillog_forensics.correlate import Mail
 from maillog_forensics.findings import Traffic
 from maillog_forensics.intake import InputReport
+from maillog_forensics.times import earliest, latest
 
 
 def traffic(events: pl.DataFrame, mail: Mail, edges: pl.DataFrame) -> Traffic:
     """Totals of everything that was read."""
     if mail.messages.is_empty():
         return Traffic()
-    first, last = mail.messages["first"].min(), mail.messages["last"].max()
+    first, last = earliest(mail.messages["first"]), latest(mail.messages["last"])
     told = mail.deliveries["event"]
     unique = edges.unique("logical", maintain_order=True)
     return Traffic(
-        messages=mail.messages["logical"].n_unique(), deliveries=(told == "deliver").sum(), bounced=told.is_in(["bounce", "expire"]).sum(), deferred=(told == "defer").sum(),
-        rejected=(events["event"] == "reject").sum(), notifications=mail.messages.filter("is_notification")["logical"].n_unique(),
+        messages=mail.messages["logical"].n_unique(),
+        deliveries=int((told == "deliver").sum()),
+        bounced=int(told.is_in(["bounce", "expire"]).sum()),
+        deferred=int((told == "defer").sum()),
+        rejected=int((events["event"] == "reject").sum()),
+        notifications=mail.messages.filter("is_notification")["logical"].n_unique(),
         mailboxes=pl.concat([edges["sender"], edges["recipient"]]).n_unique() if edges.height else 0,
-        hosts=tuple(events["host"].drop_nulls().unique().sort().to_list()[:50]), mtas=tuple(events["mta"].drop_nulls().unique().sort().to_list()), first=first, last=last,
+        hosts=tuple(events["host"].drop_nulls().unique().sort().to_list()[:50]),
+        mtas=tuple(events["mta"].drop_nulls().unique().sort().to_list()),
+        first=first,
+        last=last,
         series=harm.series(unique.head(0), unique, first, last, first, last),
-    )  # fmt: skip
+    )
 
 
 def limits(reports: list[InputReport], mail: Mail) -> list[str]:
@@ -31,12 +39,16 @@ def limits(reports: list[InputReport], mail: Mail) -> list[str]:
     out = []
     mtas = set(mail.messages["mta"].drop_nulls().unique().to_list())
     if "postfix" in mtas:
-        out.append("Postfix logs neither subjects nor Auto-Submitted: whether a message was marked as automatic is told by its reverse-path and by who carried it, not by its header.")
+        out.append(
+            "Postfix logs neither subjects nor Auto-Submitted: that a message is automatic is told by its reverse-path and by who carried it, not by its header."
+        )
     if "exim" in mtas and mail.messages.filter(pl.col("mta") == "exim")["subject"].is_null().all():
         out.append("Exim was not asked to log subjects (log_selector = +subject would).")
     for r in reports:
         if r.about.lines and r.unrecognised / r.about.lines > 0.03:
-            out.append(f"{r.about.path}: {r.unrecognised} of {r.about.lines} lines were not understood; what they say is missing here.")
+            out.append(
+                f"{r.about.path}: {r.unrecognised} of {r.about.lines} lines were not understood; what they say is missing here."
+            )
         if "taken as UTC" in r.basis.zone_basis and r.recognised:
             out.append(f"{r.about.path}: no line tells the time zone; its stamps were taken as UTC.")
     lone = mail.deliveries.filter(pl.col("relay_ip").is_not_null())["relay_host"].drop_nulls().n_unique()

@@ -9,7 +9,7 @@ from maillog_forensics.findings import Cause, Kind, LoopType, StormType
 
 def duration(seconds: float) -> str:
     """A length of time as people say it: 40 seconds, 22 minutes, 3 hours 5 minutes, 2 days 4 hours."""
-    seconds = int(round(seconds))
+    seconds = round(seconds)
     for size, small, big_name, small_name in ((86400, 3600, "day", "hour"), (3600, 60, "hour", "minute")):
         if seconds >= 2 * size or (size == 3600 and seconds >= size * 1.5):
             big, rest = divmod(seconds, size)
@@ -20,6 +20,10 @@ def duration(seconds: float) -> str:
 
 def _many(n: int, what: str) -> str:
     return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
+def _many_of(messages: int) -> str:
+    return f"{number(messages)} message" + ("" if messages == 1 else "s")
 
 
 def number(n: int) -> str:
@@ -36,7 +40,15 @@ def names(members: tuple[str, ...], limit: int = 4) -> str:
 
 
 def headline(
-    kind: Kind, type: LoopType | StormType, members: tuple[str, ...], messages: int, transfers: int, copies: int, started: dt.datetime, ended: dt.datetime, verdict: str
+    kind: Kind,
+    type: LoopType | StormType,
+    members: tuple[str, ...],
+    messages: int,
+    transfers: int,
+    copies: int,
+    started: dt.datetime,
+    ended: dt.datetime,
+    verdict: str,
 ) -> str:
     """One plain sentence that says what happened."""
     lasting = duration((ended - started).total_seconds())
@@ -49,13 +61,15 @@ def headline(
         }[StormType(type)]
         return f"{members[0]} was hit by {number(messages)} {what} in {lasting}."
     if verdict == "guard":
-        return f"A loop guard stopped {number(messages)} message{'s' if messages != 1 else ''} to {names(members)} at the first hop."
+        return (
+            f"A loop guard stopped {number(messages)} message{'s' if messages != 1 else ''} to {names(members)} at the first hop."
+        )
     if verdict != "loop":
         return f"{names(members)} wrote to each other in a steady rhythm, {number(messages)} messages in {lasting}; it may be {verdict}."
     if type is LoopType.FORWARDING:
         if len(members) == 1:
             return f"{number(messages)} message{'s' if messages != 1 else ''} to {members[0]} went round between servers, {number(transfers)} transfers in {lasting}."
-        return f"{names(members)} forward to each other in a ring: {number(messages)} message{'s' if messages != 1 else ''} went round, {number(transfers)} transfers in {lasting}."
+        return f"{names(members)} forward to each other in a ring: {_many_of(messages)} went round, {number(transfers)} transfers in {lasting}."
     if type is LoopType.LIST:
         return f"{names(members[1:])} answered the list {members[0]} automatically, {number(messages)} posts and {number(copies)} copies in {lasting}."
     if type is LoopType.NOTIFICATION:
@@ -66,7 +80,7 @@ def headline(
 
 
 _CAUSES = {
-    "responder_pair": "Two automatic responders answer each other; at least one of them answers mail that is itself automatic, and neither remembers whom it has answered.",
+    "responder_pair": "Two automatic responders answer each other; at least one answers mail that is itself automatic, and neither remembers whom it has answered.",
     "ticket_pair": "A ticket system and an automatic responder acknowledge each other's messages.",
     "responder_list": "A responder answers mail that came through a list, to the list.",
     "forward_ring": "Each mailbox forwards to the next, and the last one forwards to the first.",

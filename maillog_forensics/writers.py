@@ -43,9 +43,7 @@ def write_events(events: pl.DataFrame, target: str) -> None:
 
 def plain(events: pl.DataFrame) -> pl.DataFrame:
     """Times as ISO 8601 text with Z, enums as text."""
-    return events.with_columns(
-        pl.col(pl.Datetime).dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ"), pl.col(pl.Enum).cast(pl.String)
-    )
+    return events.with_columns(pl.col(pl.Datetime).dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ"), pl.col(pl.Enum).cast(pl.String))
 
 
 def defuse(table: pl.DataFrame) -> pl.DataFrame:
