@@ -94,6 +94,7 @@ def _read(form: Format, plan: Plan) -> RecordFormat:
                 if problem:
                     raise GrammarError(kin.file, number, 5, problem)
         record.tables = kin.tables | record.tables
+    record.delimiters = record.delimiters or (cells.DELIMITERS["comma"],)
     return record
 
 
@@ -188,7 +189,7 @@ def find_head(line: str, records: Iterable[RecordFormat]) -> Head | None:
 
 
 def _signed(line: str, records: Iterable[RecordFormat]) -> Head | None:
-    """A line that is no list of names and yet tells its format: JSON with known members, PowerShell's lists and tables."""
+    """A line that is no list of names and yet tells its format: PowerShell's lists and tables."""
     for record in records:
         if record.sign and re.search(record.sign, line):
             return Head(record, (), ",")
@@ -198,6 +199,8 @@ def _signed(line: str, records: Iterable[RecordFormat]) -> Head | None:
 def lost_head(line: str, records: Iterable[RecordFormat]) -> Head | None:
     """The layout of a record whose head is lost: by the number of its cells, and a first date where the layout has it."""
     for record in records:
+        if record.members and line.startswith("{") and all(f'"{m}"' in line for m in record.members):
+            return Head(record, tuple(map(plain, record.members)), "{")
         if record.forwarded:
             line = re.sub(record.forwarded, lambda m: m.group(1), line)
         for delimiter in record.delimiters:

@@ -12,6 +12,7 @@ import re
 import polars as pl
 
 from maillog_forensics import cells, culture, normalize, schema
+from maillog_forensics.cells import plain
 from maillog_forensics.clock import TimeBasis
 from maillog_forensics.layouts import FIELDS, Column, Head, RecordFormat, find_head, formats, lost_head
 from maillog_forensics.normalize import Plan
@@ -19,6 +20,7 @@ from maillog_forensics.normalize import Plan
 _LOST = r"^System\.[A-Za-z.]+[\[\]`0-9A-Za-z.,]*$"  # PowerShell shows the type where a list stood
 _ISO = r"^([0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?)"
 _PART = "\x1f"  # stands between the parts of a cell that was split
+_NOTHING = pl.DataFrame(schema={"line": pl.UInt64})
 
 
 def claims(line: str, plan: Plan) -> list[str]:
@@ -53,7 +55,8 @@ def _maybe_head(text: pl.Series, known: list[RecordFormat]) -> pl.Series:
     signs = "|".join(f"(?:{r.sign})" for r in known if r.sign)
     if not anchors:
         return pl.Series([False] * text.len(), dtype=pl.Boolean)
-    return text.str.contains(rf'(?i)^\s*"?#fields:|(?:^|[,;|\t"])(?:\$_\.)?(?:{anchors})(?:$|[,;|\t"])') | text.str.contains(signs)
+    named = text.str.contains(rf'(?i)^\s*"?#fields:|(?:^|[,;|\t"])(?:\$_\.)?(?:{anchors})(?:$|[,;|\t"])')
+    return (named & ~text.str.starts_with("{")) | text.str.contains(signs or "^$")
 
 
 # --- reading records --------------------------------------------------------------------------------------------------
@@ -106,7 +109,7 @@ class Reader:
             events, ledger = self._records(pl.concat(parts), head)
             out.append(events)
             ledgers.append(ledger)
-        events = pl.concat(out, how="diagonal_relaxed").sort("line", maintain_order=True) if out else pl.DataFrame()
+        events = pl.concat([_NOTHING, *out], how="diagonal_relaxed").sort("line", maintain_order=True)
         return events, pl.concat(ledgers).sort("line")
 
     def _records(self, lines: pl.DataFrame, head: Head) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -115,23 +118,31 @@ class Reader:
         if record.aside:
             if record.aside not in self.problems:
                 self.problems.append(record.aside)
-            return pl.DataFrame(), _ledger(lines["line"], "ignored")
+            return _NOTHING, _ledger(lines["line"], "ignored")
+        if head.delimiter == "{":
+            members = {f"c.{plain(m)}": pl.col("text").str.json_path_match(f"$.{m}") for m in record.members}
+            return self._read(lines.select("line", **members), record)
         if record.forwarded:
             lines = lines.with_columns(pl.col("text").str.replace(record.forwarded, "${1}"))
         rows = lines.select("line", raw=cells.split(lines["text"], head.delimiter)).with_columns(n=pl.col("raw").list.len())
         out, states = [], []
         for (count,), part in rows.partition_by("n", as_dict=True, maintain_order=True).items():
-            names = head.names if count == len(head.names) else head.record.layouts.get(count)
+            names = head.names if count == len(head.names) else record.layouts.get(count)
             if names is None:
                 states.append(_ledger(part["line"], "damaged"))
                 continue
-            events = self._events(_table(part, names, head.record), head.record)
-            good = events.filter(pl.col("stamp").is_not_null())
-            lines_read = good["line"].unique()
-            out.append(good)
-            states.append(_ledger(lines_read, "parsed"))
-            states.append(_ledger(part.filter(~pl.col("line").is_in(lines_read.implode()))["line"], "damaged"))
-        return (pl.concat(out, how="diagonal_relaxed") if out else pl.DataFrame()), pl.concat(states)
+            events, ledger = self._read(_table(part, names, record), record)
+            out.append(events)
+            states.append(ledger)
+        return pl.concat([_NOTHING, *out], how="diagonal_relaxed"), pl.concat(states)
+
+    def _read(self, rows: pl.DataFrame, record: RecordFormat) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Records cut into cells; one without a time is damaged."""
+        events = self._events(rows, record)
+        good = events.filter(pl.col("stamp").is_not_null())
+        read = good["line"].unique()
+        lost = rows.filter(~pl.col("line").is_in(read.implode()))["line"]
+        return good, pl.concat([_ledger(read, "parsed"), _ledger(lost, "damaged")])
 
     def _events(self, rows: pl.DataFrame, record: RecordFormat) -> pl.DataFrame:
         rows = self._whole(rows, record)
@@ -169,6 +180,8 @@ class Reader:
             if not have:
                 continue
             stamp = pl.coalesce(have)
+            epoch = stamp.str.extract(r"^/Date\((-?[0-9]+)\)/$", 1).cast(pl.Int64, strict=False)  # OData, in milliseconds
+            stamp = pl.coalesce(pl.from_epoch(epoch, "ms").dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ"), stamp)
             if column.kind == "utc":
                 return rows.with_columns(stamp=stamp.str.extract(_ISO, 1), stamp_kind=pl.lit("iso"), zone=pl.lit("Z"))
             return self._local(rows.with_columns(_when=stamp), column.kind == "local-utc")
