@@ -95,6 +95,8 @@ class Reader:
                 self._met[text[at]] = _find(text[at], self._known)
             if found := self._met[text[at]]:
                 heads[at] = found
+        for head in heads.values():
+            self._say(head.record.aside)
         noise = comment.scatter(list(heads), [True] * len(heads)) if heads else comment
         out, ledgers = [], [_ledger(lines["line"].filter(noise), "ignored")]
         starts = [0, *heads, lines.height]
@@ -112,12 +114,14 @@ class Reader:
         events = pl.concat([_NOTHING, *out], how="diagonal_relaxed").sort("line", maintain_order=True)
         return events, pl.concat(ledgers).sort("line")
 
+    def _say(self, sentence: str | None) -> None:
+        if sentence and sentence not in self.problems:
+            self.problems.append(sentence)
+
     def _records(self, lines: pl.DataFrame, head: Head) -> tuple[pl.DataFrame, pl.DataFrame]:
         """The records below one head; those with another number of cells go by the layout of that number."""
         record = head.record
         if record.aside:
-            if record.aside not in self.problems:
-                self.problems.append(record.aside)
             return _NOTHING, _ledger(lines["line"], "ignored")
         if head.delimiter == "{":
             members = {f"c.{plain(m)}": pl.col("text").str.json_path_match(f"$.{m}") for m in record.members}
@@ -169,8 +173,7 @@ class Reader:
                 "this export lost the values of lists (it has System.String[] or the like where addresses stood): export again "
                 "with Select-Object … @{n='Recipients';e={$_.Recipients -join ';'}}"
             )
-            if sentence not in self.problems:
-                self.problems.append(sentence)
+            self._say(sentence)
             rows = rows.with_columns(pl.when(~pl.col(c).str.contains(_LOST)).then(c).alias(c) for c in lost)
         return rows.with_columns(_unbrace(c) for c in lists)
 
@@ -192,8 +195,7 @@ class Reader:
         proof = pl.concat_str([pl.lit(""), *cells_with_stamps], separator=" ", ignore_nulls=True)
         rows, order, sentence = culture.read(rows, "_when", proof, is_utc, self._order)
         self._order = order
-        if sentence and sentence not in self.problems:
-            self.problems.append(sentence)
+        self._say(sentence)
         self.basis = self.basis or order.basis
         return rows
 
