@@ -170,7 +170,7 @@ def series(
     return Series(
         step_s=step,
         bins=bins,
-        baseline=round(outside["mine"].sum() / outside.height, 4) if outside.height else 0.0,
+        baseline=round(sum(outside["mine"].to_list()) / outside.height, 4) if outside.height else 0.0,
         peak_at=peak["time"][0] if peak.height else None,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import polars as pl
 
@@ -156,7 +157,7 @@ def _examine(
     seed = posts.filter(pl.col("second") < first, pl.col("second") >= first - parameters.window_s).sort("second").tail(1)
     run = pl.concat([seed, run])
     seconds = run["second"].to_list()
-    between = lags([b - a for a, b in zip(seconds, seconds[1:])])
+    between = lags([b - a for a, b in pairwise(seconds)])
     marked_all = all(s.marked >= 0.6 * len(s.times) for s in responders)
     sent_out = copies.join(run.select("logical").unique(), on="logical", how="semi")
     list_step = Step(address, names[0], sent_out["second"].sort().to_list(), None, program="list")

@@ -114,8 +114,10 @@ def clock(times: list[float]) -> Clock | None:
     near = any(abs(slope - p) <= 0.004 * p + 0.05 for p in ROUND_PERIODS)
     if sd_turn < 1e-9:
         follows = True
-    elif n >= 12:
-        follows = drift < 0.95 and correlation < -0.2
+    elif n >= 24:
+        follows = (drift < 0.9 and correlation < -0.22) or (near and drift < 1.0)
+    elif n >= 12:  # a loop's residual is hardly larger than a clock's yet: only a round period or both signs together tell
+        follows = (drift < 0.75 and correlation < -0.38) or (near and drift < 0.95)
     else:
         follows = near and sd_rest < 0.02 * slope
     return Clock(slope, drift, correlation, follows, near)

@@ -23,7 +23,7 @@ def write_events(events: pl.DataFrame, target: str) -> None:
         For a file name whose kind is not known.
     """
     if target == "-":
-        plain(events).write_ndjson(sys.stdout.buffer)
+        _to_pipe(events)
         return
     kind = Path(target).suffix
     if kind not in _KINDS:
@@ -72,3 +72,14 @@ def write_text(text: str, target: str) -> None:
         raise UsageError(f"{target}: can't be written ({(error.strerror or str(error)).lower()})") from error
     finally:
         Path(temporary).unlink(missing_ok=True)
+
+
+def _to_pipe(events: pl.DataFrame) -> None:
+    """JSON Lines to standard output; a reader that has enough (head) is no error."""
+    try:
+        plain(events).write_ndjson(sys.stdout.buffer)
+        sys.stdout.flush()
+    except OSError as error:  # polars raises a bare OSError without errno here
+        if isinstance(error, BrokenPipeError) or "Broken pipe" in str(error):
+            raise BrokenPipeError from error
+        raise

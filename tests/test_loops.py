@@ -1,0 +1,119 @@
+"""Pairs and rings of new messages, on edges written by hand."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from maillog_forensics.loops import PairParameters, find_pairs
+from maillog_forensics.rings import find_cycles
+from tests.conftest import make_edges
+
+A, B, C, D = "a@a.example", "b@b.example", "c@c.example", "d@d.example"
+
+
+def ping_pong(rng: random.Random, turns: int, lag: float, spread: float, *, start: float = 0.0) -> list[tuple[float, str, str]]:
+    """A loop of two: `turns` messages, each `lag` seconds after the one before, give or take."""
+    rows, at = [], start
+    for i in range(turns):
+        rows.append((at, (A, B)[i % 2], (B, A)[i % 2]))
+        at += lag * rng.lognormvariate(0, spread)
+    return rows
+
+
+def loops_in(rows: list[tuple[float, str, str]], **columns: object):
+    found, _ = find_pairs(make_edges(sorted(rows), **columns))
+    return [loop for loop in found if loop.verdict == "loop"]
+
+
+@pytest.mark.parametrize(("turns", "lag", "spread"), [(12, 5, 0.05), (40, 8, 0.3), (200, 12, 0.2), (60, 3600, 0.1), (120, 600, 0.3)])
+def test_two_machines_that_answer_each_other_are_found(turns: int, lag: float, spread: float) -> None:
+    (loop,) = loops_in(ping_pong(random.Random(turns), turns, lag, spread))
+    assert set(loop.members) == {A, B}
+    assert len(loop.rows) >= 0.95 * turns
+
+
+def test_several_messages_in_flight_are_found() -> None:
+    rng = random.Random(2)
+    rows = [row for k in range(3) for row in ping_pong(rng, 60, 30, 0.03, start=9.0 * k)]
+    (loop,) = loops_in(rows)
+    assert len(loop.rows) == 180
+
+
+def test_a_loop_amid_people_is_cut_out_of_their_mail() -> None:
+    rng = random.Random(9)
+    people = [(t, *((A, B), (B, A))[i % 2]) for i, t in enumerate(sorted(rng.uniform(0, 80_000) for _ in range(14)))]
+    loop_rows = ping_pong(rng, 60, 10, 0.1, start=100_000)
+    (loop,) = loops_in([*people, *loop_rows])
+    assert 58 <= len(loop.rows) <= 62
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_people_who_write_quickly_are_not_a_loop(seed: int) -> None:
+    rng = random.Random(seed)
+    rows, at = [], 0.0
+    for i in range(rng.randint(6, 38)):
+        rows.append((at, (A, B)[i % 2], (B, A)[i % 2]))
+        at += min(590, rng.lognormvariate(4.6, 0.9))
+    assert loops_in(rows) == []
+
+
+def test_an_echo_probe_is_possible_at_most() -> None:
+    rng = random.Random(4)
+    rows = []
+    for i in range(80):
+        sent = 300.0 * i + rng.uniform(0, 3)
+        rows += [(sent, A, B), (sent + 2 + rng.uniform(0, 1), B, A)]
+    assert loops_in(rows) == []
+
+
+def test_a_ticket_system_that_acknowledges_people_is_not_a_loop() -> None:
+    rng = random.Random(6)
+    rows, at = [], 0.0
+    for _ in range(15):
+        at += rng.lognormvariate(7.5, 1.3)
+        rows += [(at, A, B), (at + 2, B, A)]
+    assert loops_in(rows) == []
+
+
+def test_marked_answers_need_only_a_few_turns() -> None:
+    rows = ping_pong(random.Random(8), 8, 300, 0.5)
+    assert loops_in(rows, is_automatic=[True] * 8)
+
+
+@pytest.mark.parametrize("length", [3, 4, 5, 8])
+def test_rings_of_new_messages_are_found_with_all_their_members(length: int) -> None:
+    rng = random.Random(length)
+    names = [f"m{i}@h{i}.example" for i in range(length)]
+    rows, at = [], 0.0
+    for i in range(12 * length):
+        rows.append((at, names[i % length], names[(i + 1) % length]))
+        at += 6 * rng.lognormvariate(0, 0.15)
+    found, _ = find_cycles(make_edges(rows))
+    loops = [f for f in found if f.verdict == "loop"]
+    assert [set(loop.members) for loop in loops] == [set(names)]
+
+
+def test_a_window_shorter_than_the_gap_hides_a_slow_loop() -> None:
+    rows = ping_pong(random.Random(1), 60, 3600, 0.05)
+    found, _ = find_pairs(make_edges(rows), PairParameters(window_s=600))
+    assert found == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 500_000), st.sampled_from([A, B, C, D]), st.sampled_from([A, B, C, D])), min_size=0, max_size=80
+    )
+)
+def test_detectors_stand_any_mail(rows: list[tuple[float, str, str]]) -> None:
+    edges = make_edges(sorted(rows))
+    pairs, search = find_pairs(edges)
+    cycles, _ = find_cycles(edges)
+    for loop in [*pairs, *cycles]:
+        assert set(loop.rows) <= set(range(edges.height))
+        assert {edges["sender"][r] for r in loop.rows} <= set(loop.members)
+    assert search.candidates >= 0

@@ -1,0 +1,68 @@
+"""Telling machines from people by when they answer."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from maillog_forensics import rhythm
+
+
+def test_spread_of_a_machine_is_small_and_of_people_large() -> None:
+    rng = random.Random(1)
+    machine = rhythm.lags([rng.lognormvariate(2, 0.1) for _ in range(50)])
+    person = rhythm.lags([rng.lognormvariate(5, 1.2) for _ in range(50)])
+    assert machine and person
+    assert machine.spread < 0.2 < 0.8 < person.spread
+
+
+def test_lags_of_fewer_than_two_turns_say_nothing() -> None:
+    assert rhythm.lags([5.0]) is None
+
+
+@pytest.mark.parametrize(("gap", "run"), [(15, 4), (60, 8), (300, 17), (7200, 60), (10**7, 120)])
+def test_the_longest_human_runs_are_those_that_were_measured(gap: float, run: int) -> None:
+    assert rhythm.longest_human_run(gap) == pytest.approx(run)
+
+
+def test_a_human_run_never_gets_shorter_as_gaps_get_longer() -> None:
+    runs = [rhythm.longest_human_run(g) for g in range(1, 100_000, 37)]
+    assert runs == sorted(runs)
+
+
+def test_a_schedule_keeps_its_phase_and_a_loop_drifts() -> None:
+    rng = random.Random(7)
+    schedule = [300 * i + rng.uniform(0, 4) for i in range(60)]
+    at, loop = 0.0, []
+    for _ in range(60):
+        at += 300 + rng.uniform(-4, 4)
+        loop.append(at)
+    kept, drifting = rhythm.clock(schedule), rhythm.clock(loop)
+    assert kept and drifting
+    assert kept.is_clock and kept.is_round
+    assert not drifting.is_clock
+
+
+def test_the_best_stretch_is_found_amid_other_mail() -> None:
+    marks = [False, True, False, False, True, True, True, True, True, False, True, True, False, False, True]
+    assert rhythm.best_rhythm(marks) == (4, 8)
+
+
+def test_answers_are_aligned_with_three_messages_in_flight() -> None:
+    rng = random.Random(3)
+    asked = sorted(10 * i + rng.uniform(0, 1) for i in range(40))
+    answered = [t + 31 + rng.uniform(0, 1) for t in asked]
+    found = rhythm.align(asked, answered)
+    assert found is not None
+    lags, wander = found
+    assert wander < 0.1
+    assert all(30 < v < 34 for v in lags[:30])
+
+
+def test_two_independent_streams_do_not_align() -> None:
+    rng = random.Random(5)
+    asked = sorted(rng.uniform(0, 4000) for _ in range(40))
+    answered = sorted(rng.uniform(0, 4000) for _ in range(40))
+    found = rhythm.align(asked, answered)
+    assert found is None or found[1] > 0.4
