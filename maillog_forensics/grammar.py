@@ -70,12 +70,13 @@ class Sample:
 
 @dataclass
 class Rule:
-    """One thing a program says. `event` is None where the line is known and set aside."""
+    """One thing a program says. `event` is None where the line states nothing: known and set aside, or known to be cut."""
 
     file: str
     line: int
     event: str | None
     programs: tuple[str, ...]
+    state: str = "parsed"  # what the ledger counts the line as: parsed, ignored or damaged
     patterns: list[tuple[int, Pattern]] = field(default_factory=list)
     constants: dict[str, str] = field(default_factory=dict)
     lookups: list[tuple[str, str, str]] = field(default_factory=list)  # column, from column, table
@@ -169,7 +170,7 @@ def _expectation_grammar() -> pp.ParserElement:
 
 _PATTERN = _pattern_grammar()
 _EXPECT = _expectation_grammar()
-_TOP = ("format", "envelope", "type", "define", "fields", "table", "event", "ignore")
+_TOP = ("format", "envelope", "type", "define", "fields", "table", "event", "ignore", "damaged")
 
 
 class _Reader:
@@ -240,11 +241,12 @@ class _Reader:
         elif word == "table":
             self.block = self.format.tables.setdefault(rest, {})
         else:
-            event, _, programs = rest.partition("from ") if word == "event" else (None, "", rest.removeprefix("from").strip())
+            event, _, programs = rest.partition("from ") if word == "event" else (None, "", re.sub(r"^from\b", "", rest).strip())
             event = event.strip() if event else None
             if word == "event" and event not in EVENT_NAMES:
                 self._fail(6, f"expected an event ({', '.join(EVENT_NAMES)}), found {event!r}")
-            self.block = Rule(self.path, self.number, event, tuple(programs.split()))
+            state = {"event": "parsed", "ignore": "ignored"}.get(word, word)
+            self.block = Rule(self.path, self.number, event, tuple(programs.split()), state)
             self.format.rules.append(self.block)
 
     # --- lines of a block
@@ -275,8 +277,12 @@ class _Reader:
         elif isinstance(block, Rule) and word == "set":
             block.constants |= {k: v for k, v in self._parse(_EXPECT, rest, 8)}
         elif isinstance(block, Rule) and word == "lookup":
-            column, _, source, _, table = (rest.split() + [""] * 5)[:5]
-            block.lookups.append((column, source, table))
+            words = rest.split()
+            if len(words) != 5 or words[1::2] != ["from", "in"]:
+                self._fail(11, f"expected 'lookup COLUMN from HOLE in TABLE', found {rest!r}")
+            if words[4] not in self.format.tables:
+                self._fail(4 + line.index(words[4]), f"no 'table {words[4]}' above this line")
+            block.lookups.append((words[0], words[2], words[4]))
         else:
             block.patterns.append(self._pattern(line, 4))
 

@@ -70,9 +70,10 @@ def compile_grammar(grammar: Grammar) -> Plan:
         for rule in f.rules:
             patterns = tuple(compile_pattern(p, f.types, f.defines, (rule.file, n)) for n, p in rule.patterns)
             wanted = {c for p in patterns for c in p.types} | set(rule.constants)
+            wanted |= {column for column, _, _ in rule.lookups}
             wanted |= {c for p in patterns for run in p.runs.values() for c in _columns_of(f.name, run, fields)}
             unknown = sorted(c for c in wanted if c not in schema.EVENTS and c not in _WORKING and not c.startswith("_"))
-            if unknown and not rule.lookups:
+            if unknown:
                 raise GrammarError(rule.file, rule.line, 1, f"no column {', '.join(unknown)} in the events table")
             compiled_rules.append(_CompiledRule(rule, patterns))
         rules[f.name] = tuple(compiled_rules)
@@ -301,6 +302,10 @@ def _filled_in(value: str, columns: list[str]) -> pl.Expr:
     return pl.concat_str(filled)
 
 
+def _unless_read(column: str, value: pl.Expr, columns: list[str]) -> pl.Expr:
+    return (pl.coalesce(column, value) if column in columns else value).alias(column)
+
+
 def _apply(rows: pl.DataFrame, compiled: _CompiledRule, form: str, plan: Plan) -> tuple[list[pl.DataFrame], pl.DataFrame]:
     out = []
     for pattern in compiled.patterns:
@@ -316,14 +321,15 @@ def _apply(rows: pl.DataFrame, compiled: _CompiledRule, form: str, plan: Plan) -
         taken = _one_row_each(_empty_means_missing(taken, pattern), pattern)
         for text, run in pattern.runs.items():
             taken = _read_fields(taken, text, run, form, plan)
-        for column, source, table in rule.lookups:
-            mapping = plan.grammar.format(form).tables[table]  # type: ignore[union-attr]
-            taken = taken.with_columns(
-                pl.col(source).replace_strict(mapping, default=None, return_dtype=pl.String).alias(column)
-            )
-        taken = taken.with_columns(_filled_in(v, taken.columns).alias(k) for k, v in rule.constants.items())
-        if "event" not in taken.columns:
-            taken = taken.with_columns(event=pl.lit(rule.event))
+        closing = [c for c, kind in pattern.types.items() if kind == "enclosed"]  # after the search: what ends at ) was not cut
+        taken = taken.with_columns(pl.col(c).str.strip_suffix(")") for c in closing)
+        for column, source, table in rule.lookups:  # the first that finds something wins
+            if source in taken.columns:
+                mapping = plan.grammar.format(form).tables[table]  # type: ignore[union-attr]
+                found = pl.col(source).replace_strict(mapping, default=None, return_dtype=pl.String)
+                taken = taken.with_columns(_unless_read(column, found, taken.columns))
+        taken = taken.with_columns(_unless_read(k, _filled_in(v, taken.columns), taken.columns) for k, v in rule.constants.items())
+        taken = taken.with_columns(_unless_read("event", pl.lit(rule.event), taken.columns))
         keep = [c for c in taken.columns if c in schema.EVENTS or c in ("stamp", "stamp_kind", "zone")]
         out.append(taken.select(keep))
     return out, rows
@@ -345,7 +351,7 @@ def read_rules(rows: pl.DataFrame, plan: Plan, *, which: list[tuple[int, str]] |
         Events still carry stamp, stamp_kind and zone; ledger has line and state.
     """
     events: list[pl.DataFrame] = []
-    ignored: list[pl.Series] = []
+    aside: list[tuple[str, pl.Series]] = []
     left: list[pl.Series] = []
     for (form, program), part in rows.partition_by("format", "program", as_dict=True).items():
         rest = part
@@ -359,13 +365,13 @@ def read_rules(rows: pl.DataFrame, plan: Plan, *, which: list[tuple[int, str]] |
                 if which is not None:
                     which += [(n, compiled.rule.name) for n in table["line"].to_list()]
                 if compiled.rule.event is None:
-                    ignored.append(table["line"])
+                    aside.append((compiled.rule.state, table["line"]))
                 else:
                     events.append(table)
         left.append(rest["line"])
     table = pl.concat(events, how="diagonal_relaxed") if events else pl.DataFrame(schema={"line": pl.UInt64})
     states = [("parsed", table["line"].unique())]
-    states += [("ignored", s) for s in ignored]
+    states += aside
     states += [("unrecognised", s) for s in left]
     ledger = pl.concat(
         [pl.DataFrame({"line": s, "state": [name] * len(s)}, schema={"line": pl.UInt64, "state": pl.String}) for name, s in states]
@@ -435,7 +441,10 @@ def _join_parts(opened: pl.DataFrame, plan: Plan) -> tuple[pl.DataFrame, pl.Seri
         if pieces.is_empty():
             continue
         key = ["host", "tag", "pid"]
-        pieces = pieces.sort("line").with_columns(_first=(pl.col("_part") == "1").cum_sum().over(key), _end=pl.when(pl.col("_glue") == "\\").then(pl.lit("\n")).otherwise(pl.lit("")))
+        pieces = pieces.sort("line").with_columns(
+            _first=(pl.col("_part") == "1").cum_sum().over(key),
+            _end=pl.when(pl.col("_glue") == "\\").then(pl.lit("\n")).otherwise(pl.lit("")),
+        )
         pieces = pieces.filter(pl.col("_first") > 0)
         whole = pieces.group_by([*key, "_first"], maintain_order=True).agg(
             pl.col("line").first(), _text=pl.concat_str("message", "_end").str.join("").str.strip_chars_end("\n")

@@ -15,6 +15,7 @@ BUILT_IN = {
     "word": r"\S+",
     "rest": r".*",
     "text": r".*?",
+    "enclosed": r".*",
     "quoted": r'"(?:[^"\\]|\\.)*"?',
     "words": rf'(?:{_QUOTED}\S*|[^\s"]+)(?: (?:{_QUOTED}\S*|[^\s"]+))*',
     "duration": r"(?:[0-9.]+[wdhms])+",
