@@ -16,7 +16,8 @@ from pathlib import Path
 
 import polars as pl
 
-from maillog_forensics import __version__, correlate, drafts, grammar, incidents, intake, schema, sources, summary
+from maillog_forensics import __version__, drafts, grammar, incidents, intake, schema, sources, summary
+from maillog_forensics import correlate as correlating
 from maillog_forensics import normalize as normalizer
 from maillog_forensics.evidence import Lines
 from maillog_forensics.findings import SCHEMA, Findings, InputFile, Run, UnknownShape
@@ -64,13 +65,27 @@ def normalize(
     return events, reports, problems
 
 
+def correlate(
+    paths: list[str],
+    *,
+    tz: str | None = None,
+    year: int | None = None,
+    format: str | None = None,
+    parsers: Path | None = None,
+) -> tuple[correlating.Mail, list[str]]:
+    """Read logs and put messages together: the tables of messages and deliveries, and a sentence for each path without input."""
+    events, reports, problems = normalize(paths, tz=tz, year=year, format=format, parsers=parsers)
+    problems = [*problems, *(f"{r.about.path}: {p}" for r in reports for p in r.about.problems)]
+    return correlating.mailboxes(correlating.correlate(events)), problems
+
+
 @dataclass(frozen=True)
 class Analysis:
     """What `analyze` found: the document, and the tables behind it."""
 
     findings: Findings
     events: pl.DataFrame
-    mail: correlate.Mail
+    mail: correlating.Mail
     problems: list[str]
 
 
@@ -109,7 +124,7 @@ def analyze(
         )
         if since or until:
             events = events.filter((pl.col("time") >= (since or _EVER[0])) & (pl.col("time") <= (until or _EVER[1])))
-        mail = correlate.mailboxes(correlate.correlate(events))
+        mail = correlating.mailboxes(correlating.correlate(events))
         found = drafts.find(mail, window_s=window_s)
         lines = Lines({r.about.path: r.about for r in reports}, {shown: path for path, shown in spooled.items()})
         incidents.want_lines(found.drafts, mail, lines)

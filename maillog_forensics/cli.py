@@ -22,6 +22,23 @@ app = typer.Typer(
 formats = typer.Typer(help="The log formats this program knows (parsers/*.grammar).", no_args_is_help=True)
 app.add_typer(formats, name="formats")
 
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from maillog_forensics import __version__
+
+        typer.echo(f"maillog-forensics {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.", callback=_version, is_eager=True)] = False,
+) -> None:
+    """Finds mail loops and NDR storms in Postfix, Exim and Exchange logs, and writes the incident report."""
+
+
 Paths = Annotated[list[str], typer.Argument(metavar="PATH...", help="Log files, directories, globs, or - for standard input.")]
 Tz = Annotated[str | None, typer.Option("--tz", metavar="ZONE", help="Zone of stamps that carry none: Asia/Manila, +08:00.")]
 Year = Annotated[int | None, typer.Option("--year", min=1980, max=2199, help="Year of the last line, where stamps carry none.")]
@@ -108,6 +125,30 @@ def analyze(
 
 
 @app.command()
+def trace(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH... ID_OR_ADDRESS", help="Logs, then a queue id, a Message-ID or an address.")],
+    related: Annotated[bool, typer.Option("--related", help="Also what they caused and what they answer.")] = False,
+    lines: Annotated[bool, typer.Option("--lines", help="Show the log lines of each message.")] = False,
+    tz: Tz = None,
+    year: Year = None,
+    format: Format = None,
+    parsers: Parsers = None,
+) -> None:
+    """Follow a message, or an address, over hosts and mail servers."""
+    from maillog_forensics import trace as tracing
+    from maillog_forensics.api import correlate as run
+
+    if len(paths) < 2:
+        raise UsageError("trace needs logs and what to look for: maillog-forensics trace /var/log/mail.log 4F1C2A0D31")
+    mail, problems = run(paths[:-1], tz=tz, year=year, format=format, parsers=parsers)
+    _tell(problems)
+    found = tracing.find(mail, paths[-1], related=related)
+    if not found.groups:
+        raise NoInputError(f"no message in these logs has the queue id, Message-ID or address {paths[-1]}")
+    sys.stdout.write(tracing.tell(mail, found, raw=tracing.raw_lines(mail, found) if lines else None))
+
+
+@app.command()
 def render(
     findings: Annotated[
         Path, typer.Argument(metavar="FINDINGS.json", help="A findings file, as 'analyze --findings' writes it.")
@@ -191,7 +232,7 @@ def _tell(sentences: Iterable[str]) -> None:
 def main() -> None:
     """Entry point: exceptions of our own become one sentence and an exit code."""
     try:
-        app()
+        app(prog_name="maillog-forensics")
     except UsageError as error:
         _fail(str(error), 2)
     except NoInputError as error:

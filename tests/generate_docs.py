@@ -1,0 +1,68 @@
+"""Writes the pages and schemas that are made from the program itself; tests/test_docs.py checks that they are current.
+
+usage: python -m tests.generate_docs
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from maillog_forensics import correlate, graph, schema
+from maillog_forensics.findings import json_schema
+
+ROOT = Path(__file__).parents[1]
+_COMMANDS = ([], ["analyze"], ["normalize"], ["render"], ["formats"], ["formats", "list"], ["formats", "check"], ["formats", "explain"])
+
+
+def pages() -> dict[str, str]:
+    """Path under the checkout to the text that belongs there."""
+    return {
+        "docs/findings.schema.json": json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n",
+        "docs/commands.md": _commands(),
+        "docs/tables.md": _tables(),
+    }
+
+
+def _commands() -> str:
+    out = ["# Commands", "", "Made from the program by `make docs`.", ""]
+    for words in _COMMANDS:
+        shown = " ".join(["maillog-forensics", *words, "--help"])
+        run = subprocess.run(
+            [sys.executable, "-c", "from maillog_forensics.cli import main; main()", *words, "--help"],
+            capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "110", "NO_COLOR": "1", "TERM": "dumb", "_TYPER_FORCE_DISABLE_TERMINAL": "1"},
+        )  # fmt: skip
+        text = "\n".join(line.rstrip() for line in run.stdout.replace("python -c", "maillog-forensics").splitlines())
+        out += [f"## {shown}", "", "```text", text.strip("\n"), "```", ""]
+    return "\n".join(out)
+
+
+def _tables() -> str:
+    out = [
+        "# Tables", "", "Made from the program by `make docs`. Times are UTC in microseconds; NULL means not logged, the empty string means",
+        "logged empty (the null reverse-path is the empty string).", "",
+    ]  # fmt: skip
+    named = (("events", schema.EVENTS, "One row for each fact that a line states."), ("messages", correlate.MESSAGES, "One row for each stay of a mail in a queue."),
+             ("deliveries", correlate.DELIVERIES, "One row for each recipient of a message."), ("edges", graph.EDGES, "One row for each logical message, sender and recipient."))  # fmt: skip
+    for name, columns, words in named:
+        out += [f"## {name}", "", words, "", "| column | type |", "|---|---|"]
+        out += [f"| `{c}` | {_type(t)} |" for c, t in columns.items()]
+        out.append("")
+    return "\n".join(out)
+
+
+def _type(kind: object) -> str:
+    text = str(kind)
+    if text.startswith("Enum"):
+        return "one of " + ", ".join(f"`{c}`" for c in schema.EVENT_NAMES)
+    return text.split("(")[0] if "Datetime" not in text else "Datetime (µs, UTC)"
+
+
+if __name__ == "__main__":
+    for path, text in pages().items():
+        (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
+        (ROOT / path).write_text(text, "utf-8")
+        print(path)
