@@ -240,6 +240,10 @@ class Incident(_Document):
     aliases: dict[str, tuple[str, ...]] = {}
     """Member to the other addresses under which the logs name it."""
     hosts: tuple[str, ...]
+    ours: tuple[str, ...] = ()
+    """Members whose mailboxes lie on hosts of these logs; empty where that is not known."""
+    host_mtas: dict[str, str] = {}
+    """Host to its mail server: postfix, exim, exchange."""
     started: dt.datetime
     ended: dt.datetime
     messages: int
