@@ -72,7 +72,7 @@ def read(
     stamps = part.select(
         stamp=pl.coalesce("iso", pl.col("wall").dt.strftime(_FORM)),
         stamp_kind=pl.lit("iso"),
-        zone=pl.when("zulu").then(pl.lit("Z")).otherwise(zones),
+        zone=pl.when("zulu").then(pl.lit("Z")).otherwise(pl.coalesce("written", zones)),
     )
     return rows.with_columns(stamps), order, sentence
 
@@ -91,6 +91,7 @@ def _parts(rows: pl.DataFrame, column: str, proof: pl.Expr) -> pl.DataFrame:
         has_point=text.str.contains(r"^[0-9]{1,2}[.-]"),
         iso=text.str.extract(_ISO, 1),
         zulu=text.str.contains(_ISO + "Z$").fill_null(False),
+        written=text.str.extract(r"T.*([+-][0-9]{2}:[0-9]{2})$", 1),
         seen=stamps.list.max(),
     )
     return numbers.with_columns(pl.all().cast(pl.Int32, strict=False)).hstack(marks)

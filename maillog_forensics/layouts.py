@@ -53,6 +53,7 @@ class RecordFormat:
     aside: str | None = None
     file: str | None = None
     sign: str | None = None
+    cut: tuple[int, str] | None = None
     forwarded: str | None = None
     members: tuple[str, ...] = ()  # of a record in JSON, as they are written
 
@@ -134,6 +135,8 @@ def _statement(record: RecordFormat, kin: Format, word: str, text: str, pieces: 
         record.aside = text
     elif word in ("file", "sign", "forwarded"):
         setattr(record, word, text)
+    elif word == "cut" and parts[0].isdigit():
+        record.cut = record.cut or (int(parts[0]), text.partition(" ")[2])
     elif word == "json":
         record.members = tuple(parts)
     elif word != "like":

@@ -11,11 +11,11 @@ import re
 
 import polars as pl
 
-from maillog_forensics import cells, culture, normalize, schema
+from maillog_forensics import cells, culture, schema
 from maillog_forensics.cells import plain
 from maillog_forensics.clock import TimeBasis
 from maillog_forensics.layouts import FIELDS, Column, Head, RecordFormat, find_head, formats, lost_head
-from maillog_forensics.normalize import Plan
+from maillog_forensics.normalize import Plan, _read_fields
 
 _LOST = r"^System\.[A-Za-z.]+[\[\]`0-9A-Za-z.,]*$"  # PowerShell shows the type where a list stood
 _ISO = r"^([0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?)"
@@ -69,15 +69,14 @@ class Reader:
     ----------
     name
         Of the format.
-    problems
-        Sentences for a person about the input as a whole; complete after the last chunk.
     basis
         How local dates became UTC, where the records themselves prove it; None where `clock` decides.
     """
 
     def __init__(self, name: str, plan: Plan, path: str, head: Head, known: list[RecordFormat]) -> None:
         self.name, self.plan = name, plan
-        self.problems: list[str] = []
+        self._problems: list[str] = []
+        self._count = 0
         self.basis: TimeBasis | None = None
         self._head, self._known = head, known
         self._order: culture.Order | None = None
@@ -86,7 +85,7 @@ class Reader:
         self._constants = {"mta": head.record.form.mta} | {k: v.lower() for k, v in (told.groupdict() if told else {}).items()}
 
     def parse(self, lines: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Like `normalize.parse`: raw events and the ledger."""
+        """Like `parse` of the module normalize: raw events and the ledger."""
         text = lines["text"].str.strip_chars()
         comment = text.str.starts_with("#") | (text == "")
         heads: dict[int, Head] = {}
@@ -114,9 +113,15 @@ class Reader:
         events = pl.concat([_NOTHING, *out], how="diagonal_relaxed").sort("line", maintain_order=True)
         return events, pl.concat(ledgers).sort("line")
 
+    @property
+    def problems(self) -> list[str]:
+        """What a person should know about this input."""
+        cut = self._head.record.cut
+        return [*self._problems, *([cut[1]] if cut and cut[0] == self._count else [])]
+
     def _say(self, sentence: str | None) -> None:
-        if sentence and sentence not in self.problems:
-            self.problems.append(sentence)
+        if sentence and sentence not in self._problems:
+            self._problems.append(sentence)
 
     def _records(self, lines: pl.DataFrame, head: Head) -> tuple[pl.DataFrame, pl.DataFrame]:
         """The records below one head; those with another number of cells go by the layout of that number."""
@@ -145,6 +150,7 @@ class Reader:
         events = self._events(rows, record)
         good = events.filter(pl.col("stamp").is_not_null())
         read = good["line"].unique()
+        self._count += read.len()
         lost = rows.filter(~pl.col("line").is_in(read.implode()))["line"]
         return good, pl.concat([_ledger(read, "parsed"), _ledger(lost, "damaged")])
 
@@ -251,7 +257,7 @@ def _spread(rows: pl.DataFrame, record: RecordFormat) -> pl.DataFrame:
 def _scan(rows: pl.DataFrame, cell: str, block: str, form: str, plan: Plan) -> pl.DataFrame:
     """Search the distinct values of one cell with a block of fields; what was found first stays."""
     values = rows.select(pl.col(cell).unique()).drop_nulls()
-    found = normalize._read_fields(values, cell, block, form, plan)
+    found = _read_fields(values, cell, block, form, plan)
     new = [c for c in found.columns if c != cell]
     joined = rows.select(cell).join(found, on=cell, how="left", maintain_order="left")
     return rows.with_columns(pl.coalesce(pl.col(c), joined[c]).alias(c) if c in rows.columns else joined[c] for c in new)

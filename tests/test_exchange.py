@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maillog_forensics import api, cells, checking, intake, normalize
+from maillog_forensics import api, cells, checking, intake
+from maillog_forensics.normalize import Plan
 
 SHARED = Path(__file__).parents[2] / "shared"
 SAMPLES = Path(__file__).parents[1] / "sample_logs"
@@ -40,7 +41,7 @@ DELIVER = {
 
 
 @pytest.fixture(scope="module")
-def plan() -> normalize.Plan:
+def plan() -> Plan:
     return api.load()
 
 
@@ -56,7 +57,7 @@ def log(layout: str, *records: dict[str, str]) -> str:
 
 
 @pytest.fixture
-def read(plan: normalize.Plan, tmp_path: Path):
+def read(plan: Plan, tmp_path: Path):
     """Text of a file to its events and report; the ledger is checked each time."""
 
     def run(text: str | bytes, name: str = "MSGTRK2026031708-1.LOG", **options) -> tuple[pl.DataFrame, intake.InputReport]:
@@ -226,6 +227,12 @@ def test_expansion_names_the_group_and_reports_name_what_they_answer(read) -> No
     assert events["parent_queue_id"].to_list()[3] == "4711"
 
 
+def test_who_dropped_a_message_and_the_loop_counter_of_a_rule_are_its_diagnostic(read) -> None:
+    drop = DELIVER | {"event-id": "DROP", "source": "AGENT", "source-context": "Transport Rule Agent"}
+    rule = DELIVER | {"event-id": "THROTTLE", "source": "MAILBOXRULE", "reference": "XLoopHeaderCount:1/1"}
+    assert read(log("2019", drop, rule))[0]["diagnostic"].to_list() == ["Transport Rule Agent", "XLoopHeaderCount:1/1"]
+
+
 def test_internal_id_zero_means_no_queue(read) -> None:
     assert read(log("2019", DELIVER | {"internal-message-id": "0"}))[0]["queue_id"].to_list() == [None]
 
@@ -351,6 +358,17 @@ def test_dates_that_nothing_settles_are_said_aloud(read) -> None:
     assert "day or the month first" in report.about.problems[0]
 
 
+def test_dates_that_carry_their_zone_need_no_proof(read) -> None:
+    events, _ = read(export(event("2021-04-06T14:46:03.5000000+02:00"), event("2021-04-06T12:46:03.5000000Z")), "export.csv")
+    assert events["time"].to_list() == [dt.datetime(2021, 4, 6, 12, 46, 3, 500_000, dt.UTC)] * 2
+
+
+def test_an_export_of_exactly_the_default_size_is_called_cut(read) -> None:
+    _, report = read(export(*[event("2021-04-13 02:46:03")] * 1000), "export.csv")
+    assert ["exactly 1000 records" in p for p in report.about.problems] == [True]
+    assert read(export(*[event("2021-04-13 02:46:03")] * 999), "export.csv")[1].about.problems == []
+
+
 def test_lists_that_the_export_lost_are_no_addresses_and_are_said_aloud(read) -> None:
     events, report = read(
         export(event("2021-04-13 02:46:03", "", "System.String[]", "System.Collections.ArrayList")), "export.csv"
@@ -411,7 +429,7 @@ def test_cells_are_split_as_the_standard_library_splits_them(table: list[list[st
 
 @settings(deadline=None, max_examples=200)
 @given(st.lists(st.text(st.sampled_from('",;ab \t{}[]=#'), max_size=40), min_size=1, max_size=8))
-def test_no_line_whatever_stands_in_it_breaks_the_reader_or_leaves_the_ledger(plan: normalize.Plan, texts: list[str]) -> None:
+def test_no_line_whatever_stands_in_it_breaks_the_reader_or_leaves_the_ledger(plan: Plan, texts: list[str]) -> None:
     from maillog_forensics import records
 
     lines = [",".join(LAYOUTS["2019"]), *texts]
