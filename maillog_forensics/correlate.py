@@ -6,7 +6,8 @@ A *logical* message is what its sender would call one message: the same Message-
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import datetime as dt
+from dataclasses import dataclass, field
 
 import polars as pl
 
@@ -85,11 +86,14 @@ class Mail:
         Tables of `MESSAGES` and `DELIVERIES`.
     attempts
         Events that belong to no message: refusals at the door, notices.
+    until
+        Last time of any event, by `host_key`: a log that stops is no end.
     """
 
     messages: pl.DataFrame
     deliveries: pl.DataFrame
     attempts: pl.DataFrame
+    until: dict[str, dt.datetime] = field(default_factory=dict)
 
 
 def correlate(events: pl.DataFrame) -> Mail:
@@ -117,7 +121,8 @@ def correlate(events: pl.DataFrame) -> Mail:
     attempts = keyed.filter(pl.col("key").is_null() | pl.col("event").is_in(["reject", "notice", "hold", "release"])).select(
         *schema.EVENTS
     )
-    return Mail(schema.conform(messages, MESSAGES, "messages"), schema.conform(deliveries, DELIVERIES, "deliveries"), attempts)
+    until = dict(keyed.group_by("host_key").agg(pl.col("time").max()).sort("host_key").iter_rows())
+    return Mail(schema.conform(messages, MESSAGES, "messages"), schema.conform(deliveries, DELIVERIES, "deliveries"), attempts, until)
 
 
 def _with_epochs(events: pl.DataFrame) -> pl.DataFrame:
@@ -272,4 +277,4 @@ def mailboxes(mail: Mail) -> Mail:
     deliveries = deliveries.with_columns(
         to_box=addresses.canonical_of(deliveries["_written"]), final_box=addresses.canonical_of(deliveries["recipient"])
     ).drop("_written")
-    return Mail(messages, deliveries, mail.attempts)
+    return Mail(messages, deliveries, mail.attempts, mail.until)

@@ -16,7 +16,7 @@ from maillog_forensics.findings import Ending, Kind, LookAlike, LoopType, Search
 from maillog_forensics.harm import Measured
 from maillog_forensics.loops import Loop
 from maillog_forensics.storms import Storm
-from maillog_forensics.times import earliest, latest
+from maillog_forensics.times import EPOCH, earliest, latest
 
 
 @dataclass
@@ -74,12 +74,11 @@ def find(mail: Mail, *, window_s: float = 4 * 3600) -> Found:
     listed, seen_lists = lists.find_lists(edges, mail, lists.ListParameters(window_s=window_s))
     cycles, seen_cycles = rings.find_cycles(edges, rings.CycleParameters(window_s=window_s))
     stormy, seen_storms = storms.find_storms(mail, edges)
-    log_end = latest(mail.messages["last"])
-    drafts = [_from_rows(loop, edges, mail, log_end) for loop in _distinct([*listed, *cycles, *pairs])]
-    drafts += [_from_stays(loop, edges, mail, log_end) for loop in ringed]
-    drafts = _merge_runs(drafts, edges, mail, log_end)
-    drafts += [_from_storm(s, edges, mail, log_end) for s in stormy if not _inside_loop(s, drafts)]
-    drafts += _guards(mail, edges, drafts, log_end)
+    drafts = [_from_rows(loop, edges, mail) for loop in _distinct([*listed, *cycles, *pairs])]
+    drafts += [_from_stays(loop, edges, mail) for loop in ringed]
+    drafts = _merge_runs(drafts, edges, mail)
+    drafts += [_from_storm(s, edges, mail) for s in stormy if not _inside_loop(s, drafts)]
+    drafts += _guards(mail, edges, drafts)
     drafts.sort(key=lambda d: (d.started, d.members))
     searches = [
         Search(
@@ -136,7 +135,7 @@ def _distinct(found: list[Loop]) -> list[Loop]:
     return kept
 
 
-def _from_rows(loop: Loop, edges: pl.DataFrame, mail: Mail, log_end: dt.datetime) -> Draft:
+def _from_rows(loop: Loop, edges: pl.DataFrame, mail: Mail) -> Draft:
     """A loop of new messages: its rows are rows of the edges."""
     rows = edges[loop.rows]
     rows = pl.concat([_lead_in(rows, edges, mail), rows]) if loop.type is LoopType.NOTIFICATION else rows
@@ -149,7 +148,7 @@ def _from_rows(loop: Loop, edges: pl.DataFrame, mail: Mail, log_end: dt.datetime
             pl.col("mid").is_in(mids), pl.col("event") == "deliver", pl.col("final_box").is_in(list(loop.members[1:]))
         )
         ended = max([ended, *taken["last"].drop_nulls().to_list()])
-    end = endings.how_ended(mail, mids, loop.members, max(ended, rows["sent"][-1]), loop.period_s, log_end)
+    end = endings.how_ended(mail, mids, loop.members, max(ended, rows["sent"][-1]), loop.period_s, _until(mids, mail))
     refused = _refused_last(rows, loop, end, mail)
     draft = Draft(
         Kind.MAIL_LOOP,
@@ -177,6 +176,12 @@ def _from_rows(loop: Loop, edges: pl.DataFrame, mail: Mail, log_end: dt.datetime
     )
     draft.places = _places(draft, mail)
     return draft
+
+
+def _until(mids: list[int], mail: Mail) -> dt.datetime:
+    """How long the logs go on of the hosts that saw these messages."""
+    hosts = mail.messages.filter(pl.col("mid").is_in(mids))["host_key"].unique().to_list()
+    return max((mail.until[h] for h in hosts if h in mail.until), default=EPOCH)
 
 
 def _lead_in(rows: pl.DataFrame, edges: pl.DataFrame, mail: Mail) -> pl.DataFrame:
@@ -218,13 +223,13 @@ def _growth(rows: pl.DataFrame) -> float | None:
     return float(steps.median()) if steps.len() else None  # type: ignore[arg-type]
 
 
-def _from_stays(loop: Loop, edges: pl.DataFrame, mail: Mail, log_end: dt.datetime) -> Draft:
+def _from_stays(loop: Loop, edges: pl.DataFrame, mail: Mail) -> Draft:
     """A forwarding ring: its rows are stays (mid) of the same messages."""
     stays = mail.messages.filter(pl.col("mid").is_in(loop.rows)).sort("first", "mid")
     started, ended = earliest(stays["first"]), latest(stays["first"])
     mids = stays["mid"].to_list()
     logicals = stays["logical"].unique(maintain_order=True)
-    end = endings.how_ended(mail, mids, loop.members, ended, loop.period_s, log_end, forwarding=True)
+    end = endings.how_ended(mail, mids, loop.members, ended, loop.period_s, _until(mids, mail), forwarding=True)
     draft = Draft(
         Kind.MAIL_LOOP,
         loop.type,
@@ -251,11 +256,11 @@ def _from_stays(loop: Loop, edges: pl.DataFrame, mail: Mail, log_end: dt.datetim
     return draft
 
 
-def _from_storm(storm: Storm, edges: pl.DataFrame, mail: Mail, log_end: dt.datetime) -> Draft:
+def _from_storm(storm: Storm, edges: pl.DataFrame, mail: Mail) -> Draft:
     started = dt.datetime.fromtimestamp(storm.times[0], dt.UTC)
     ended = dt.datetime.fromtimestamp(storm.times[-1], dt.UTC)
     gap = (storm.times[-1] - storm.times[0]) / max(1, len(storm.times) - 1)
-    waiting = (log_end - ended).total_seconds()
+    waiting = (_until(storm.mids, mail) - ended).total_seconds()
     reason = Ending.ONGOING if waiting <= max(3.0, 8 * gap) else Ending.QUIET
     words = (
         f"the logs end {waiting:.0f} s after the last notification"
@@ -309,7 +314,7 @@ def _inside_loop(storm: Storm, drafts: list[Draft]) -> bool:
     return False
 
 
-def _merge_runs(drafts: list[Draft], edges: pl.DataFrame, mail: Mail, log_end: dt.datetime) -> list[Draft]:
+def _merge_runs(drafts: list[Draft], edges: pl.DataFrame, mail: Mail) -> list[Draft]:
     """Runs of one member set that follow each other closely are one incident."""
     out: list[Draft] = []
     for d in sorted(drafts, key=lambda d: (sorted(d.members), d.type.value, d.started)):
@@ -352,7 +357,7 @@ def _merge_runs(drafts: list[Draft], edges: pl.DataFrame, mail: Mail, log_end: d
     return out
 
 
-def _guards(mail: Mail, edges: pl.DataFrame, drafts: list[Draft], log_end: dt.datetime) -> list[Draft]:
+def _guards(mail: Mail, edges: pl.DataFrame, drafts: list[Draft]) -> list[Draft]:
     """Messages that a loop guard stopped at the first hop: worth one line, no alarm."""
     taken = {m for d in drafts for m in d.mids}
     rows = mail.deliveries.filter(

@@ -147,6 +147,15 @@ def _examine(
                 f"{poster} answered {caused.height} of {span.height} copies to the list, median {lag.median_s if lag else 0:.0f} s after a copy, {marked} marked",
             )
         )
+    if responders:  # nobody posts ten times while a responder floods the list, but another responder
+        begin, stop = min(s.times[0] for s in responders), max(s.times[-1] for s in responders)
+        for poster in set(posters) - {s.origin for s in responders}:
+            mine = posts.filter(pl.col("sender") == poster, pl.col("second").is_between(begin, stop)).sort("second")
+            if mine.height >= 2 * parameters.min_answers:
+                times = mine["second"].to_list()
+                responders.append(Step(poster, address, times, None, host=(mine["host"].drop_nulls().to_list() or [""])[0]))
+                words = f"{poster} posted {mine.height} times while others answered automatically"
+                factors.append((f"answers of {poster}", mine.height, f">= {2 * parameters.min_answers}", True, words))
     automatic = sum(len(s.times) for s in responders)
     if not responders or automatic < parameters.min_posts:
         return None
