@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from maillog_forensics import api, clock, layouts, normalize, records, schema
+from maillog_forensics import api, clock, envelopes, layouts, normalize, records, schema
 from maillog_forensics.grammar import Format, Rule, Sample
 from maillog_forensics.normalize import Plan
 
@@ -147,7 +147,7 @@ def _prove_envelope(name: str, file: str, sample: Sample, plan: Plan) -> list[st
     where = f"{Path(file).name}:{sample.line}"
     faults = []
     for e in plan.envelopes:
-        opened, _ = normalize.open_envelopes(lines, plan, (e.envelope.name,))
+        opened, _ = envelopes.open_envelopes(lines, plan, (e.envelope.name,))
         if opened.is_empty():
             if e.envelope.name == name:
                 faults.append(f"{where}: the envelope {name} does not take its own sample")
@@ -168,7 +168,7 @@ def explain(line: str, parsers: Path | None = None) -> str:
 
     plan = api.load(parsers)
     lines = pl.DataFrame({"line": pl.Series([1], dtype=pl.UInt64), "offset": pl.Series([0], dtype=pl.UInt64), "text": [line]})
-    opened, _ = normalize.open_envelopes(lines, plan)
+    opened, _ = envelopes.open_envelopes(lines, plan)
     name, raw = _read_record(line, plan) if opened.is_empty() else ("", pl.DataFrame())
     if name:
         out = [f"{'format':<16} {name} (a record without its head: its columns are known by their number)"]
@@ -179,8 +179,8 @@ def explain(line: str, parsers: Path | None = None) -> str:
         return "\n".join(out) + "\n"
     if opened.is_empty():
         return "no envelope fits: the line does not begin like a log record that this program knows (see 'formats list')\n"
-    opened, _ = normalize._open_nested(opened, plan)
-    opened = normalize._split_tags(opened, plan)
+    opened, _ = envelopes.open_nested(opened, plan)
+    opened = normalize.split_tags(opened, plan)
     row = opened.to_dicts()[0]
     out = [
         f"{name:<16} {visible(str(row[name]))}" for name in ("stamp", "host", "tag", "instance", "program", "pid") if row[name]

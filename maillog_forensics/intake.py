@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from maillog_forensics import clock, normalize, records, schema, sources
+from maillog_forensics import clock, envelopes, normalize, records, schema, sources
 from maillog_forensics.clock import TimeBasis
 from maillog_forensics.normalize import Plan
 
@@ -145,7 +145,7 @@ def _rank_envelopes(head: pl.DataFrame, plan: Plan) -> tuple[str, ...]:
     """All envelopes, those that fit the first lines best in front."""
     score = {}
     for e in plan.envelopes:
-        opened, _ = normalize.open_envelopes(head, plan, (e.envelope.name,))
+        opened, _ = envelopes.open_envelopes(head, plan, (e.envelope.name,))
         score[e.envelope.name] = opened.height
     return tuple(sorted(score, key=lambda name: -score[name]))
 

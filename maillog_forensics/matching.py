@@ -1,0 +1,68 @@
+"""Running one pattern over a column of text: the only place where a regular expression meets the lines."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+import polars as pl
+
+from maillog_forensics.patterns import MATCHED, Compiled
+
+_SHARE = 20_000  # rows below which a second thread costs more than it brings
+
+
+def candidates(pattern: Compiled, column: str) -> pl.Expr | None:
+    """The cheap literal test that every match of `pattern` passes."""
+    text = pl.col(column)
+    tests = []
+    if pattern.prefix:
+        tests.append(text.str.starts_with(pattern.prefix))
+    needle = next((n for n in pattern.needles if n != pattern.prefix), None)
+    if needle:
+        tests.append(text.str.contains(needle, literal=True))
+    if not tests:
+        return None
+    return tests[0] & tests[1] if len(tests) == 2 else tests[0]
+
+
+def match(rows: pl.DataFrame, pattern: Compiled, column: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows that `pattern` takes, with its columns, and the rows that it leaves."""
+    likely, unlikely = rows, None
+    test = candidates(pattern, column)
+    if test is not None:
+        mask = rows.select(test.fill_null(False)).to_series()
+        if not mask.any():
+            return rows.clear(), rows
+        if not mask.all():
+            likely, unlikely = rows.filter(mask), rows.filter(~mask)
+    found = groups(likely[column], pattern.regex)
+    hit = found[MATCHED].is_not_null()
+    hits = hit.sum()
+    if not hits:
+        return rows.clear(), rows
+    taken = likely.drop(c for c in found.columns if c in likely.columns).hstack(found.drop(MATCHED))
+    if hits == taken.height:
+        return taken, rows.clear() if unlikely is None else unlikely
+    left = likely.filter(~hit)
+    return taken.filter(hit), left if unlikely is None else pl.concat([left, unlikely])
+
+
+def groups(text: pl.Series, regex: str) -> pl.DataFrame:
+    """The named groups of `regex` in each value, all NULL where it does not match; large columns are shared among the processors."""
+    workers = os.cpu_count() or 1
+    if text.len() < 2 * _SHARE or workers == 1:
+        return _groups(text, regex)
+    size = max(_SHARE, -(-text.len() // workers))
+    parts = _pool(workers).map(lambda start: _groups(text.slice(start, size), regex), range(0, text.len(), size))
+    return pl.concat(parts)
+
+
+def _groups(text: pl.Series, regex: str) -> pl.DataFrame:
+    return text.to_frame("text").select(pl.col("text").str.extract_groups(regex)).to_series().struct.unnest()
+
+
+@cache
+def _pool(workers: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(workers, thread_name_prefix="groups")
