@@ -56,7 +56,10 @@ def _maybe_head(text: pl.Series, known: list[RecordFormat]) -> pl.Series:
     if not anchors:
         return pl.Series([False] * text.len(), dtype=pl.Boolean)
     named = text.str.contains(rf'(?i)^\s*"?#fields:|(?:^|[,;|\t"])(?:\$_\.)?(?:{anchors})(?:$|[,;|\t"])')
-    return (named & ~text.str.starts_with("{")) | text.str.contains(signs or "^$")
+    records = text.str.starts_with("{") | text.str.contains(
+        "@", literal=True
+    )  # a head names no address; a subject may be "Received"
+    return (named & ~records) | text.str.contains(signs or "^$")
 
 
 # --- reading records --------------------------------------------------------------------------------------------------
