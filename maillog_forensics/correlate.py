@@ -122,7 +122,9 @@ def correlate(events: pl.DataFrame) -> Mail:
         *schema.EVENTS
     )
     until = dict(keyed.group_by("host_key").agg(pl.col("time").max()).sort("host_key").iter_rows())
-    return Mail(schema.conform(messages, MESSAGES, "messages"), schema.conform(deliveries, DELIVERIES, "deliveries"), attempts, until)
+    return Mail(
+        schema.conform(messages, MESSAGES, "messages"), schema.conform(deliveries, DELIVERIES, "deliveries"), attempts, until
+    )
 
 
 def _with_epochs(events: pl.DataFrame) -> pl.DataFrame:
@@ -271,7 +273,10 @@ def mailboxes(mail: Mail) -> Mail:
     `to_box` is the address that the sender wrote to (before aliases and vacation transports), `final_box` the one that it
     was handed on to.
     """
-    messages = mail.messages.with_columns(from_box=addresses.canonical_of(mail.messages["sender"]))
+    local = pl.col("sender") + pl.lit("@") + pl.col("host_key")  # a bare login is a mailbox of its host
+    qualified = pl.when(pl.col("sender").str.contains("@") | (pl.col("sender") == "")).then("sender").otherwise(local)
+    messages = mail.messages.with_columns(_full=qualified)
+    messages = messages.with_columns(from_box=addresses.canonical_of(messages["_full"])).drop("_full")
     written = pl.when(pl.col("orig_recipient").str.contains("@")).then("orig_recipient").otherwise("recipient")
     deliveries = mail.deliveries.with_columns(_written=mail.deliveries.select(written).to_series())
     deliveries = deliveries.with_columns(

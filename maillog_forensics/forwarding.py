@@ -72,12 +72,20 @@ def find_rings(mail: Mail, parameters: RingParameters = RingParameters()) -> tup
 
 
 def _stays(mail: Mail) -> pl.DataFrame:
-    """Stays of messages with the mailbox they were addressed to and the one they were handed on to."""
-    told = mail.deliveries.group_by("mid", "to_box", "final_box", maintain_order=True).agg(
-        pl.col("event").last(),
-        pl.col("next_queue_id").drop_nulls().last(),
-        pl.col("relay_host").drop_nulls().last(),
-        pl.col("last").max().alias("left"),
+    """Stays of messages with the mailbox they were addressed to and the one they were handed on to.
+
+    A stay that ends in a content filter on the host itself is no visit: the filter hands the message back, and that counts.
+    """
+    to_filter = pl.col("relay_ip").str.contains(r"^(127\.|::1$)") | (pl.col("relay_host") == "localhost")
+    told = (
+        mail.deliveries.filter(~to_filter.fill_null(False))
+        .group_by("mid", "to_box", "final_box", maintain_order=True)
+        .agg(
+            pl.col("event").last(),
+            pl.col("next_queue_id").drop_nulls().last(),
+            pl.col("relay_host").drop_nulls().last(),
+            pl.col("last").max().alias("left"),
+        )
     )
     messages = mail.messages.filter(~pl.col("is_notification")).select(
         "mid", "logical", "host_key", "host", "queue_id", "first", "line", "size", "client_host", "from_box"

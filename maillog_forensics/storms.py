@@ -224,11 +224,19 @@ def _storm(target: str, part: pl.DataFrame, quiet: float) -> Storm:
     n = part.height
     doubles = int(part["double"].fill_null(False).sum())
     delays = int((part["event"] == "defer").fill_null(False).sum())
-    own = part.filter(
-        (pl.col("parent_sender") == target)
-        & (pl.col("parent_user").is_not_null() | pl.col("parent_client").is_null())
-        & pl.col("parent").is_not_null()
+    home = target.rpartition("@")[2]
+    client = pl.col("parent_client").fill_null("").str.to_lowercase()
+    inside = (
+        pl.col("parent_ip").str.contains(r"^(127\.|10\.|192\.168\.|172\.(1[6-9]|2[0-9]|3[01])\.|::1$|f[cd])").fill_null(False)
     )
+    ours = (
+        pl.col("parent_user").is_not_null()
+        | pl.col("parent_ip").is_null()
+        | inside
+        | (client == home)
+        | client.str.ends_with(f".{home}")
+    )
+    own = part.filter(pl.col("parent").is_not_null(), ours)
     if doubles > n / 2:
         kind = StormType.DOUBLE_BOUNCES
     elif delays > n / 2:
