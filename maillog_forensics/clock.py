@@ -123,7 +123,7 @@ def proofs(events: pl.DataFrame) -> pl.DataFrame:
     need = [c for c in ("line", "_wall", "_yearless", "_utc", "event", "queue_id", "message_id", "mta") if c in events.columns]
     if "queue_id" not in need:
         return pl.DataFrame(schema={"line": pl.UInt64, "_wall": pl.Datetime("us"), "_yearless": pl.Boolean, "epoch": pl.Int64})
-    rows = events.filter(~pl.col("_utc")).select(need)
+    rows = events.select(need).filter(~pl.col("_utc"))
     if "event" in need:
         rows = rows.filter(pl.col("event").is_in(["receive", "queue"]))
     if rows.height > 2 * _PROOFS_WANTED:

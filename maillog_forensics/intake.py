@@ -118,8 +118,10 @@ def take_in(path: str, plan: Plan, options: Options, progress: Callable[[int], N
         if "_turn" not in events.columns:
             events = events.with_columns(_turn=pl.lit(turns, dtype=pl.Int32))
         keep = [c for c in events.columns if c in schema.EVENTS or c.startswith("_")]
-        where = lines.select("line", "offset")
-        tables.append(events.select(keep).drop("offset", strict=False).join(where, on="line", how="left", maintain_order="left"))
+        events = events.select(keep)
+        if "offset" not in events.columns:
+            events = events.join(lines.select("line", "offset"), on="line", how="left", maintain_order="left")
+        tables.append(events)
     table = pl.concat(tables, how="diagonal_relaxed") if tables else pl.DataFrame()
     if table.height:
         report.basis = clock.decide(

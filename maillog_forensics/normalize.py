@@ -178,13 +178,8 @@ def read_rules(rows: pl.DataFrame, plan: Plan, *, which: list[tuple[int, str]] |
                     events.append(table)
         left.append(rest["line"])
     table = pl.concat(events, how="diagonal_relaxed") if events else pl.DataFrame(schema={"line": pl.UInt64})
-    states = [("parsed", table["line"].unique())]
-    states += aside
-    states += [("unrecognised", s) for s in left]
-    ledger = pl.concat(
-        [pl.DataFrame({"line": s, "state": [name] * len(s)}, schema={"line": pl.UInt64, "state": pl.String}) for name, s in states]
-    )
-    return table, ledger
+    states = [("parsed", table["line"].unique()), *aside, *(("unrecognised", s) for s in left)]
+    return table, pl.concat([s.to_frame("line").with_columns(state=pl.lit(name)) for name, s in states])
 
 
 def parse(lines: pl.DataFrame, plan: Plan, order: tuple[str, ...] | None = None) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -220,11 +215,10 @@ def parse(lines: pl.DataFrame, plan: Plan, order: tuple[str, ...] | None = None)
     opened, _ = open_nested(opened, plan)
     opened = split_tags(opened, plan)
     foreign = opened.filter(pl.col("format").is_null())
-    events, ledger = read_rules(opened.filter(pl.col("format").is_not_null()), plan)
-    if "mta" not in events.columns and events.height:
-        names = {f.name: f.mta for f in plan.grammar.formats}
-        formats = opened.select("line", mta=pl.col("format").replace(names))
-        events = events.join(formats, on="line", how="left", maintain_order="left")
+    names = {f.name: f.mta or None for f in plan.grammar.formats}
+    known = opened.filter(pl.col("format").is_not_null())
+    known = known.with_columns(mta=pl.col("format").replace_strict(names, default=None, return_dtype=pl.String))
+    events, ledger = read_rules(known, plan)
     state = pl.DataFrame({"line": pl.concat([foreign["line"], swallowed])}).with_columns(state=pl.lit("ignored"))
     lost = pl.DataFrame({"line": rest["line"]}).with_columns(
         state=pl.when(pl.col("line").is_in(lines.filter(nul)["line"].implode())).then(pl.lit("damaged")).otherwise(pl.lit("unrecognised"))
