@@ -167,10 +167,10 @@ def _examine(
     run = pl.concat([seed, run])
     seconds = run["second"].to_list()
     between = lags([b - a for a, b in pairwise(seconds)])
-    if sent_out.height < run.height:
-        return None
     marked_all = all(s.marked >= 0.6 * len(s.times) for s in responders)
     sent_out = copies.join(run.select("logical").unique(), on="logical", how="semi")
+    if sent_out.height < run.height:  # no list that sends nothing on
+        return None
     list_step = Step(address, names[0], sent_out["second"].sort().to_list(), None, program="list")
     return Loop(
         LoopType.LIST,
