@@ -66,7 +66,7 @@ def _open_json(rows: pl.DataFrame, envelope: Envelope) -> tuple[pl.DataFrame, pl
     likely = rows["text"].str.starts_with("{") & rows["text"].str.contains(f'"{envelope.json_paths["message"][0]}"', literal=True)
     if not likely.any():
         return rows.clear(), rows
-    parts = {p: pl.col("text").str.json_pathmatch(f"$.{key}") for p, (key, _) in envelope.json_paths.items()}
+    parts = {p: pl.col("text").str.json_path_match(f"$.{key}") for p, (key, _) in envelope.json_paths.items()}
     taken = rows.filter(likely).with_columns(**parts)
     good = taken["message"].is_not_null() & taken["time"].is_not_null()
     bytes_array = pl.col("message").str.starts_with("[") & pl.col("message").str.contains(r"^\[[0-9, ]+\]$")
