@@ -16,11 +16,11 @@ from pathlib import Path
 
 import polars as pl
 
-from maillog_forensics import __version__, drafts, grammar, incidents, intake, schema, sources, summary
+from maillog_forensics import __version__, allowing, drafts, grammar, incidents, intake, schema, sources, summary
 from maillog_forensics import correlate as correlating
 from maillog_forensics import normalize as normalizer
 from maillog_forensics.evidence import Lines
-from maillog_forensics.findings import SCHEMA, Findings, InputFile, Run, UnknownShape
+from maillog_forensics.findings import SCHEMA, Findings, InputFile, Run, Suppressed, UnknownShape
 from maillog_forensics.intake import InputReport
 
 
@@ -99,6 +99,7 @@ def analyze(
     since: dt.datetime | None = None,
     until: dt.datetime | None = None,
     window_s: float = 4 * 3600,
+    allow: Path | None = None,
     command: str = "",
     progress: Callable[[str, int], None] | None = None,
 ) -> Analysis:
@@ -112,11 +113,14 @@ def analyze(
         Only events in this time (UTC) are looked at.
     window_s
         Longest gap in seconds between a message and the answer to it.
+    allow
+        A file of known-good pairs (see `allowing`).
 
     Returns
     -------
     Analysis
     """
+    allowed = allowing.read(allow) if allow else []
     began, clock = dt.datetime.now(dt.UTC), time.monotonic()
     with _spooled(paths) as (real, spooled):
         events, reports, problems = normalize(
@@ -126,11 +130,12 @@ def analyze(
             events = events.filter((pl.col("time") >= (since or _EVER[0])) & (pl.col("time") <= (until or _EVER[1])))
         mail = correlating.mailboxes(correlating.correlate(events))
         found = drafts.find(mail, window_s=window_s)
+        wanted, suppressed = _without_allowed(found.drafts, allowed)
         lines = Lines({r.about.path: r.about for r in reports}, {shown: path for path, shown in spooled.items()})
-        incidents.want_lines(found.drafts, mail, lines)
-        lines.want(incidents.first_lines(found.drafts, mail))
+        incidents.want_lines(wanted, lines)
+        lines.want(incidents.first_lines(wanted, mail))
         lines.fetch()
-        done = [(d, incidents.finish(d, found.edges, mail, lines)) for d in found.drafts]
+        done = [(d, incidents.finish(d, found.edges, mail, lines)) for d in wanted]
     parameters: dict[str, str | int | float | bool | None] = {
         "tz": tz,
         "year": year,
@@ -153,10 +158,30 @@ def analyze(
         traffic=summary.traffic(events, mail, found.edges),
         incidents=tuple(i for d, i in done if d.verdict in ("loop", "guard")),
         possible=tuple(i for d, i in done if d.verdict not in ("loop", "guard")),
+        suppressed=suppressed,
         searches=tuple(found.searches),
         limits=tuple(summary.limits(reports, mail)),
     )
     return Analysis(document, events, mail, problems)
+
+
+def _without_allowed(
+    found: list[drafts.Draft], allowed: list[allowing.Allowed]
+) -> tuple[list[drafts.Draft], tuple[Suppressed, ...]]:
+    """Drafts that no entry covers, and a count for each entry that covered some."""
+    wanted = []
+    counts: dict[allowing.Allowed, list[drafts.Draft]] = {}
+    for draft in found:
+        entry = next((a for a in allowed if a.covers(draft.members, draft.ended.date())), None)
+        if entry:
+            counts.setdefault(entry, []).append(draft)
+        else:
+            wanted.append(draft)
+    told = [
+        Suppressed(members=a.members, reason=a.reason, expires=a.expires, incidents=len(d), messages=sum(x.messages for x in d))
+        for a, d in counts.items()
+    ]
+    return wanted, tuple(told)
 
 
 _EVER = (dt.datetime(1, 1, 2, tzinfo=dt.UTC), dt.datetime(9999, 1, 1, tzinfo=dt.UTC))

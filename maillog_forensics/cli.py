@@ -23,7 +23,6 @@ formats = typer.Typer(help="The log formats this program knows (parsers/*.gramma
 app.add_typer(formats, name="formats")
 
 
-
 def _version(wanted: bool) -> None:
     if wanted:
         from maillog_forensics import __version__
@@ -34,7 +33,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _top(
-    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.", callback=_version, is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_version, is_eager=True)
+    ] = False,
 ) -> None:
     """Finds mail loops and NDR storms in Postfix, Exim and Exchange logs, and writes the incident report."""
 
@@ -71,6 +72,9 @@ def analyze(
     fail_on: Annotated[
         str | None, typer.Option("--fail-on", metavar="loop,storm", help="Exit with 10 when such an incident is found.")
     ] = None,
+    allow: Annotated[
+        Path | None, typer.Option("--allow", metavar="FILE.toml", help="Known-good pairs, with reason and expiry.")
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 4 when an input was damaged or unreadable.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No summary and no progress.")] = False,
 ) -> None:
@@ -91,6 +95,7 @@ def analyze(
             since=moment(since, "--since"),
             until=moment(until, "--until"),
             window_s=duration_s(window, "--window"),
+            allow=allow,
             command=_command(),
             progress=bar.step,
         )
@@ -126,7 +131,9 @@ def analyze(
 
 @app.command()
 def trace(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH... ID_OR_ADDRESS", help="Logs, then a queue id, a Message-ID or an address.")],
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH... ID_OR_ADDRESS", help="Logs, then a queue id, a Message-ID or an address.")
+    ],
     related: Annotated[bool, typer.Option("--related", help="Also what they caused and what they answer.")] = False,
     lines: Annotated[bool, typer.Option("--lines", help="Show the log lines of each message.")] = False,
     tz: Tz = None,
@@ -162,6 +169,20 @@ def render(
     from maillog_forensics.report import render as render_html
 
     writers.write_text(render_html(read(str(findings)), print_variant=print_variant), str(output))
+
+
+@app.command()
+def explain(
+    findings: Annotated[
+        Path, typer.Argument(metavar="FINDINGS.json", help="A findings file, as 'analyze --findings' writes it.")
+    ],
+    id: Annotated[str, typer.Argument(metavar="ID", help="Id of an incident, or its beginning.")],
+) -> None:
+    """Show why an incident was claimed: values, thresholds, evidence, and what it is not."""
+    from maillog_forensics.explaining import explain as run
+    from maillog_forensics.findings import read
+
+    sys.stdout.write(run(read(str(findings)), id))
 
 
 @app.command()

@@ -113,7 +113,8 @@ def correlate(events: pl.DataFrame) -> Mail:
     One sort and two group-bys: n log n. Ties of one-second stamps are broken by the line number.
     """
     keyed = _with_epochs(events)
-    inside = keyed.filter(pl.col("key").is_not_null())
+    # Exchange's shadow copies, safety net and agents' records are no stays in a queue: every message would look doubled
+    inside = keyed.filter(pl.col("key").is_not_null(), (pl.col("mta") != "exchange").fill_null(True) | (pl.col("event") != "notice"))
     messages = _messages(inside)
     inside = inside.join(messages.select(*KEY, "mid"), on=KEY, how="left")
     deliveries = _deliveries(inside)
@@ -170,7 +171,9 @@ def _messages(inside: pl.DataFrame) -> pl.DataFrame:
         client_ip=pl.col("client_ip").filter(about).drop_nulls().first(),
         user=_known("user"),
         subject=_known("subject"),
-        reference=_known("reference"),
+        # Exchange: a FAIL refers to the report that is to come, a DSN to what it reports on
+        reference=pl.col("reference").filter(~pl.col("event").is_in(["bounce", "defer"])).drop_nulls().first(),
+        is_report=((pl.col("event") == "dsn") & (pl.col("mta") == "exchange")).fill_null(False).any(),
         removed=(pl.col("event") == "remove").any(),
         parent_queue_id=pl.col("parent_queue_id").filter(pl.col("event") == "receive").drop_nulls().first(),
         source=pl.col("source").first(),
@@ -259,10 +262,11 @@ def _link(messages: pl.DataFrame, deliveries: pl.DataFrame, inside: pl.DataFrame
         .with_columns(
             parent=pl.coalesce("parent", pl.when(pl.col("_parent") != pl.col("mid")).then("_parent")),
             is_notification=pl.col("is_notification").fill_null(False)
+            | pl.col("is_report")
             | (double & pl.col("parent").is_not_null())
             | (pl.col("sender").str.starts_with("double-bounce@").fill_null(False)),
         )
-        .drop("_parent", "parent_queue_id")
+        .drop("_parent", "parent_queue_id", "is_report")
         .sort("mid")
     )
 

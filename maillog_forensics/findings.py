@@ -340,6 +340,16 @@ class Search(_Document):
     words: str = ""
 
 
+class Suppressed(_Document):
+    """Incidents that a list of known-good pairs left out."""
+
+    members: tuple[str, ...]
+    reason: str
+    expires: dt.date
+    incidents: int
+    messages: int
+
+
 class Run(_Document):
     """How this document was made: the only part that differs from run to run on the same input."""
 
@@ -363,6 +373,8 @@ class Findings(_Document):
     incidents: tuple[Incident, ...] = ()
     possible: tuple[Incident, ...] = ()
     """Listed apart: too weak for an alarm (confidence possible)."""
+    suppressed: tuple[Suppressed, ...] = ()
+    """Left out because a list of known-good pairs names them; counted, never silent."""
     searches: tuple[Search, ...] = ()
     limits: tuple[str, ...] = ()
     """What these logs can't show, in sentences."""

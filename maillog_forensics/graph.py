@@ -120,12 +120,15 @@ def _authors(mail: Mail) -> pl.DataFrame:
         pl.col("is_null") | pl.col("is_notification") | pl.col("from_box").str.starts_with("double-bounce@").fill_null(False)
     )
     messages = messages.with_columns(is_daemonic=daemonic.fill_null(False))
+    # Exchange logs the header's sender too: that of a rule's reply, which goes out with the null reverse-path
+    from_header = (pl.col("mta") == "exchange") & pl.col("user").str.contains("@") & ~pl.col("is_notification")
+    messages = messages.with_columns(_header=pl.when(from_header).then(pl.col("user").str.to_lowercase()))
     linked = _by_parent(messages, mail.deliveries)
     local = _by_responder(messages, mail.deliveries)
     messages = messages.join(linked, on="mid", how="left").join(local, on="mid", how="left")
     messages = messages.with_columns(
         is_linked=pl.col("parent").is_not_null() | (pl.col("_local") == pl.col("from_box")).fill_null(False),
-        author=pl.when(~pl.col("is_daemonic")).then("from_box").otherwise(pl.coalesce("_linked", "_local")),
+        author=pl.when(~pl.col("is_daemonic")).then("from_box").otherwise(pl.coalesce("_linked", "_local", "_header")),
     )
     # the same message on another host: what one log knows holds for all
     known = (

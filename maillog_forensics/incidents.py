@@ -51,7 +51,7 @@ def severity(draft: Draft) -> Severity:
     return (Severity.LOW, Severity.LOW, Severity.MEDIUM, Severity.HIGH, Severity.HIGH, Severity.CRITICAL)[min(points + 1, 5)]
 
 
-def want_lines(drafts: list[Draft], mail: Mail, lines: Lines) -> None:
+def want_lines(drafts: list[Draft], lines: Lines) -> None:
     """Note every line that the incidents will show."""
     for d in drafts:
         lines.want(p for p, _ in d.places)
