@@ -12,7 +12,7 @@ from maillog_forensics import svg
 from maillog_forensics.figures import number, seconds_text
 from maillog_forensics.findings import Series
 
-MAX_STEPS = 120
+MAX_STEPS = 96
 """Steps drawn at most: each is then some pixels wide, and the table twin can still be read."""
 _NICE_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 1209600, 2592000)
 _DWARFED = 0.06
@@ -40,11 +40,12 @@ class Chart:
     rows: tuple[Step, ...]
     keys: tuple[str, ...] = ()
     note: str = ""
+    noun: str = "messages"
 
     @property
     def unit(self) -> str:
-        """messages per minute, messages per 30 s."""
-        return _unit(self.step_s)
+        """messages a minute, messages in 30 s."""
+        return _unit(self.step_s, self.noun)
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Mark:
     baseline: float = 0.0
 
 
-def rate(ident: str, title: str, description: str, series: Series, mark: Mark | None = None, *, height: float = 190, layers: bool = False) -> Chart:
+def rate(ident: str, title: str, description: str, series: Series, mark: Mark | None = None, *, height: float = 172, layers: bool = False, noun: str = "messages") -> Chart:
     """Messages over time: all others below, the incident's on top of them.
 
     Parameters
@@ -68,6 +69,8 @@ def rate(ident: str, title: str, description: str, series: Series, mark: Mark | 
         Ours, for the ids inside the picture.
     mark
         The incident's time, shaded, and its ending as a line.
+    noun
+        What is counted.
     layers
         Draw the incident's messages by `Bin.detail` (status codes) instead of the others below it.
     """
@@ -79,12 +82,12 @@ def rate(ident: str, title: str, description: str, series: Series, mark: Mark | 
     note = ""
     if alone:
         others = sorted(s.others for s in steps)
-        note = f"All other mail, about {number(others[len(others) // 2])} {_unit(step_s)}, is not drawn: it would hide the incident."
+        note = f"All other mail, about {number(others[len(others) // 2])} {_unit(step_s, 'messages')}, is not drawn: it would hide the incident."
 
     def draw(width: float, suffix: str) -> Markup:
         return _picture(f"{ident}{suffix}", title, description, steps, step_s, mark, width, height, keys, series.baseline * step_s / series.step_s, alone or layers)
 
-    return Chart(draw(720, ""), draw(344, "n"), step_s, tuple(steps), keys, note)
+    return Chart(draw(720, ""), draw(344, "n"), step_s, tuple(steps), keys, note, noun)
 
 
 def merged(series: Series, limit: int = MAX_STEPS) -> tuple[list[Step], int]:
@@ -120,8 +123,8 @@ def _keys(steps: Sequence[Step]) -> tuple[str, ...]:
     return tuple(ranked[:_LAYERS])
 
 
-def _unit(step_s: int) -> str:
-    return {60: "messages a minute", 3600: "messages an hour", 86400: "messages a day", 1: "messages a second"}.get(step_s, f"messages in {seconds_text(step_s)}")
+def _unit(step_s: int, noun: str) -> str:
+    return noun + {60: " a minute", 3600: " an hour", 86400: " a day", 1: " a second"}.get(step_s, f" in {seconds_text(step_s)}")
 
 
 def _picture(
@@ -244,7 +247,7 @@ def bars(ident: str, title: str, description: str, values: dict[str, int], limit
     parts = []
     for index, (name, value) in enumerate(rows):
         at = index * pitch + 4
-        parts.append(svg.text(170, at + 14, svg.shortened(name, 26), "", "end"))
+        parts.append(svg.text(170, at + 14, svg.fitted(name, 168, 13), "", "end"))
         parts.append(svg.rect(178, at + 2, value / top * 260, 16, "looped"))
         parts.append(svg.text(184 + value / top * 260, at + 14, number(value), "tick"))
     return svg.image(ident, width, len(rows) * pitch + 6, title, description, *parts, classes="bars")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -12,11 +11,27 @@ from maillog_forensics import svg
 from maillog_forensics.figures import number, plural, seconds_text
 from maillog_forensics.findings import Arrow, Incident, Kind, LoopType
 
-PROOFS = {"logged_link": "logged link", "same_message_id": "same Message-ID", "time_pattern": "by time pattern only"}
-_MTAS = {"postfix": "Postfix", "exim": "Exim", "exchange": "Exchange"}
+PROOFS = {"logged_link": "logged link", "same_message_id": "same Message-ID", "time_pattern": "by time pattern"}
+MTAS = {"postfix": "Postfix", "exim": "Exim", "exchange": "Exchange"}
 MAX_NODES = 8
-_NAMED_ARROWS = 4
-"""Up to so many arrows are named in the drawing; more are numbered, and the table beside names them."""
+_WIDTH = 470.0
+
+
+@dataclass(frozen=True)
+class _Node:
+    """A party: its name, and lines of small print."""
+
+    name: str
+    below: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Step:
+    """An arrow: how often and by what, how it is proved."""
+
+    words: str
+    proof: str
+    proof_words: str
 
 
 @dataclass(frozen=True)
@@ -44,42 +59,73 @@ def draw(incident: Incident, ident: str) -> Markup:
     """The drawing that fits the incident; `ident` is ours."""
     if incident.kind is Kind.NDR_STORM:
         return _storm(incident, ident)
-    if incident.type is LoopType.LIST:
+    if incident.type is LoopType.LIST and len(incident.members) > 1:
         return _list(incident, ident)
-    if len(incident.members) == 2:
-        return _pair(incident, ident)
-    return _ring(incident, ident)
-
-
-def where(incident: Incident, member: str, hosts: Sequence[str] = ()) -> str:
-    """mx1 · Postfix · ours, as far as it is known."""
-    host = next((h for h in hosts if h), "")
-    words = [host] if host else []
-    if host in incident.host_mtas:
-        words.append(_MTAS.get(incident.host_mtas[host], incident.host_mtas[host]))
-    if incident.ours:
-        words.append("ours" if member in incident.ours else "theirs")
-    return " · ".join(words)
+    if not incident.arrows and not incident.turns:
+        return _guarded(incident, ident)
+    nodes, steps = _parties(incident)
+    title = "Who answers whom" if incident.type is not LoopType.FORWARDING else "Who passes it to whom"
+    told = _description(nodes, steps)
+    if len(nodes) == 2:
+        return _pair(nodes, steps, ident, title, told)
+    if len(nodes) == 3:
+        return _three(nodes, steps, ident, title, told)
+    return _ring(nodes, steps, ident, title, told)
 
 
 def arrow_words(arrow: Arrow) -> str:
     """76 × vacation, 5.9 s later."""
     words = f"{number(arrow.messages)} ×" + (f" {arrow.program}" if arrow.program else "")
-    return words + (f", {seconds_text(arrow.median_lag_s)} later" if arrow.median_lag_s is not None else "")
+    return words + (f", {seconds_text(arrow.median_lag_s)} later" if arrow.median_lag_s else "")
 
 
-def _node(box: _Box, name: str, below: str, classes: str = "") -> Markup:
-    """A box with the address in one line, or its two halves in two."""
+def _parties(incident: Incident) -> tuple[list[_Node], list[_Step]]:
+    """Members and their arrows; where one mailbox's mail goes round between servers, the servers."""
+    if len(incident.members) == 1:
+        hosts = list(incident.hosts[:MAX_NODES]) or ["this server"]
+        each = f"{plural(incident.turns, 'turn')} at most" if incident.turns else plural(incident.transfers, "transfer")
+        nodes = [_Node(h, (MTAS[incident.host_mtas[h]],) if incident.host_mtas.get(h) in MTAS else ()) for h in hosts]
+        if len(nodes) == 1:
+            nodes.append(_Node("the other server", ("no log of it",)))
+        return nodes, [_Step(each if n == 0 else "", "same_message_id", PROOFS["same_message_id"]) for n in range(len(nodes))]
+    shown = list(incident.members[:MAX_NODES])
+    nodes, steps = [], []
+    for member in shown:
+        arrow = next((a for a in incident.arrows if a.origin == member), None)
+        nodes.append(_Node(member, _where(incident, member, arrow.host if arrow else "")))
+        steps.append(_Step(arrow_words(arrow), arrow.proof, PROOFS[arrow.proof]) if arrow else _Step("", "time_pattern", "not seen"))
+    if len(incident.members) > MAX_NODES:
+        nodes[-1] = _Node(f"{len(incident.members) - MAX_NODES + 1} others")
+        steps[-1] = _Step("", "time_pattern", "see the table")
+    return nodes, steps
+
+
+def _where(incident: Incident, member: str, host: str) -> tuple[str, ...]:
+    """The server of a member, and whose it is, as far as that is known."""
+    mta = MTAS.get(incident.host_mtas.get(host, ""), "")
+    whose = ("ours" if member in incident.ours else "theirs") if incident.ours else ""
+    second = " · ".join(w for w in (mta, whose) if w)
+    if host and second and len(host) + len(second) < 19:
+        return (f"{host} · {second}",)
+    return tuple(w for w in (host, second) if w)
+
+
+def _description(nodes: list[_Node], steps: list[_Step]) -> str:
+    turns = zip(nodes, [*nodes[1:], nodes[0]], steps)
+    return "; ".join(f"{a.name} to {b.name}: {s.words + ', ' if s.words else ''}{s.proof_words}" for a, b, s in turns) + "."
+
+
+def _box(box: _Box, node: _Node, classes: str = "") -> Markup:
+    """A box with the address in one line, or its two halves in two, and small print below."""
     cx = box.x + box.width / 2
-    fits = int(box.width / 7.7)
-    lines: list[tuple[str, str]] = []
-    if len(name) <= fits or "@" not in name:
-        lines.append((svg.shortened(name, fits), "name"))
-    else:
+    room = box.width - 18
+    name = node.name
+    names = [name]
+    if svg.width_of(name, 13, bold=True) > room and "@" in name:
         local, _, host = name.rpartition("@")
-        lines += [(svg.shortened(local, fits), "name"), (svg.shortened("@" + host, fits), "name")]
-    if below:
-        lines.append((svg.shortened(below, int(box.width / 6.3)), "sub"))
+        names = [local, "@" + host]
+    lines = [(svg.fitted(n, room, 13, bold=True), "name") for n in names] + [(svg.fitted(b, room, 12), "sub") for b in node.below]
+    lines = lines[: max(1, int((box.height - 4) / 15))]
     first = box.y + box.height / 2 - (len(lines) - 1) * 8 + 4.5
     return svg.el(
         "g", svg.rect(box.x, box.y, box.width, box.height, "box", 5), *(svg.text(cx, first + i * 16, words, cls, "middle") for i, (words, cls) in enumerate(lines)),
@@ -92,143 +138,169 @@ def _edge(start: tuple[float, float], control: tuple[float, float], end: tuple[f
     return svg.path(data, f"edge {proof.replace('_', '-')}", marker_end=f"url(#{head})")
 
 
-def _description(incident: Incident) -> str:
-    told = [f"{a.origin} to {a.target}: {arrow_words(a)}, {PROOFS[a.proof]}" for a in incident.arrows[:MAX_NODES]]
-    return "; ".join(told) + "." if told else f"{' to '.join(incident.members[:MAX_NODES])}."
-
-
-def _pair(incident: Incident, ident: str) -> Markup:
-    width, height, box_w, box_h, top = 460.0, 208.0, 176.0, 62.0, 73.0
-    left, right = _Box(1, top, box_w, box_h), _Box(width - box_w - 1, top, box_w, box_h)
+def _pair(nodes: list[_Node], steps: list[_Step], ident: str, title: str, told: str) -> Markup:
+    box_w, box_h, top, middle = 186.0, 66.0, 66.0, _WIDTH / 2
+    left, right = _Box(1, top, box_w, box_h), _Box(_WIDTH - box_w - 1, top, box_w, box_h)
     head = f"{ident}-h"
-    there = next((a for a in incident.arrows if a.origin == incident.members[0]), None)
-    back = next((a for a in incident.arrows if a.origin == incident.members[1]), None)
     parts = [svg.arrow_head(head)]
-    middle = width / 2
-    for arrow, sign in ((there, -1), (back, 1)):
-        y = top - 3 if sign < 0 else top + box_h + 3
-        start, end = ((left.x + 128, y), (right.x + 48, y)) if sign < 0 else ((right.x + 48, y), (left.x + 128, y))
-        parts.append(_edge(start, (middle, y + sign * 62), end, head, arrow.proof if arrow else "time_pattern"))
-        if arrow:
-            parts.append(svg.text(middle, y + sign * 42 + (0 if sign < 0 else 12), svg.shortened(arrow_words(arrow), 56), "proof", "middle"))
-            parts.append(svg.text(middle, y + sign * 10 + (0 if sign < 0 else 8), PROOFS[arrow.proof], "sub", "middle"))
-    for box, member, arrow in ((left, incident.members[0], there), (right, incident.members[1], back)):
-        parts.append(_node(box, member, where(incident, member, [arrow.host] if arrow else [])))
-    return svg.image(ident, width, height, "Who answers whom", _description(incident), *parts, classes="diagram")
+    for step, sign in zip(steps, (-1, 1)):
+        y = top - 4 if sign < 0 else top + box_h + 4
+        ends = (left.x + 120, right.x + 66)
+        start, end = (ends[0], y), (ends[1], y)
+        if sign > 0:
+            start, end = end, start
+        parts.append(_edge(start, (middle, y + sign * 66), end, head, step.proof))
+        parts.append(svg.text(middle, y + sign * 42 + (-2 if sign < 0 else 14), svg.fitted(step.words, _WIDTH, 13), "proof", "middle"))
+        parts.append(svg.text(middle, y + sign * 14 + (2 if sign < 0 else 8), step.proof_words, "sub", "middle"))
+    parts += [_box(left, nodes[0]), _box(right, nodes[1])]
+    return svg.image(ident, _WIDTH, top * 2 + box_h, title, told, *parts, classes="diagram")
 
 
-def _ring(incident: Incident, ident: str) -> Markup:
-    names = list(incident.members) if len(incident.members) > 1 else list(incident.hosts) or list(incident.members)
-    more = len(names) - MAX_NODES
-    if more > 0:
-        names = [*names[: MAX_NODES - 1], f"{more + 1} others"]
-    n = len(names)
-    few = n <= _NAMED_ARROWS
-    width, height = 470.0, (214.0 if few else 290.0)
-    box_w, box_h = (164.0, 50.0) if few else (128.0, 40.0)
-    cx, cy = width / 2, height / 2
-    rx, ry = width / 2 - box_w / 2 - 2, height / 2 - box_h / 2 - (14 if few else 2)
-    turn = -math.pi / 2 if n != 2 else math.pi
-    boxes = []
+def _three(nodes: list[_Node], steps: list[_Step], ident: str, title: str, told: str) -> Markup:
+    box_w, box_h, low = 168.0, 54.0, 112.0
+    top, right, left = _Box((_WIDTH - box_w) / 2, 1, box_w, box_h), _Box(_WIDTH - box_w - 1, low, box_w, box_h), _Box(1, low, box_w, box_h)
+    head = f"{ident}-h"
+    parts = [svg.arrow_head(head)]
+    y = top.y + box_h / 2
+    parts.append(_edge((top.x + box_w + 4, y), (right.x + 96, y + 2), (right.x + 96, low - 5), head, steps[0].proof))
+    parts.append(_edge((right.x + 60, low + box_h + 4), (_WIDTH / 2, low + box_h + 52), (left.x + box_w - 60, low + box_h + 5), head, steps[1].proof))
+    parts.append(_edge((left.x + box_w - 96, low - 4), (left.x + box_w - 96, y + 2), (top.x - 5, y), head, steps[2].proof))
+    for step, x, anchor in ((steps[0], right.x + 84, "end"), (steps[2], left.x + box_w - 84, "start")):
+        parts += _two_lines(step, x, low - 30, anchor, 148)
+    parts += _two_lines(steps[1], _WIDTH / 2, low + 22, "middle", _WIDTH - 2 * box_w - 12)
+    parts += [_box(b, n) for b, n in zip((top, right, left), nodes)]
+    return svg.image(ident, _WIDTH, low + box_h + 32, title, told, *parts, classes="diagram")
+
+
+def _two_lines(step: _Step, x: float, y: float, anchor: str, room: float) -> list[Markup]:
+    words, _, lag = step.words.partition(", ")
+    small = step.proof_words if svg.width_of(f"{lag}, {step.proof_words}", 12) > room or not lag else f"{lag}, {step.proof_words}"
+    return [svg.text(x, y, svg.fitted(words, room, 13), "proof", anchor), svg.text(x, y + 16, svg.fitted(small, room, 12), "sub", anchor)]
+
+
+def _ring(nodes: list[_Node], steps: list[_Step], ident: str, title: str, told: str) -> Markup:
+    """Four to eight parties on an ellipse, their arrows numbered, and the numbers told on the right."""
+    n = len(nodes)
+    box_w, box_h, cx, cy = 118.0, 38.0, 138.0, 116.0
+    rx, ry = cx - box_w / 2 - 1, cy - box_h / 2 - 1
+    head = f"{ident}-h"
+    places = []
     for i in range(n):
-        angle = turn + 2 * math.pi * i / n
-        stretch = 1 / max(abs(math.cos(angle)), abs(math.sin(angle))) ** 0.35
-        boxes.append(_Box(cx + rx * min(1.0, abs(math.cos(angle)) * stretch) * math.copysign(1, math.cos(angle)) - box_w / 2 if abs(math.cos(angle)) > 1e-9 else cx - box_w / 2,
-                          cy + ry * math.sin(angle) - box_h / 2, box_w, box_h))  # fmt: skip
-    head = f"{ident}-h"
+        angle = -math.pi / 2 + 2 * math.pi * (i + (0.5 if n == 4 else 0)) / n
+        places.append((cx + rx * _wide(math.cos(angle)), cy + ry * math.sin(angle) * (1.15 if n == 4 else 1)))
+    boxes = [_Box(x - box_w / 2, y - box_h / 2, box_w, box_h) for x, y in places]
     parts = [svg.arrow_head(head)]
-    own_hosts = len(incident.members) == 1
-    for i in range(n) if n > 1 else ():
+    badges = []
+    for i, step in enumerate(steps):
         a, b = boxes[i], boxes[(i + 1) % n]
-        arrow = None if own_hosts else next((s for s in incident.arrows if s.origin == names[i]), None)
         mx, my = (a.centre[0] + b.centre[0]) / 2, (a.centre[1] + b.centre[1]) / 2
-        bulge = 0.42 if n <= 4 else 0.2
-        control = (mx + (mx - cx) * bulge, my + (my - cy) * bulge) if n > 2 else (mx, my + (-60 if i == 0 else 60))
-        proof = arrow.proof if arrow else "same_message_id" if own_hosts else "time_pattern"
-        parts.append(_edge(a.edge(control), control, b.edge(control), head, proof))
-        at = ((mx + control[0]) / 2, (my + control[1]) / 2)
-        if arrow and few:
-            parts += _ring_label(arrow, at, (cx, cy), width)
-        elif arrow:
-            parts.append(svg.el("circle", cx=at[0], cy=at[1], r=9, class_="badge"))
-            parts.append(svg.text(at[0], at[1] + 4, str(i + 1), "badgetext", "middle"))
-    for box, name in zip(boxes, names):
-        host = next((a.host for a in incident.arrows if a.origin == name), "")
-        below = where(incident, name, [host]) if not own_hosts else _MTAS.get(incident.host_mtas.get(name, ""), "")
-        parts.append(_node(box, name, below if few else ""))
-    if own_hosts and n > 1:
-        parts.append(svg.text(cx, cy + 4, svg.shortened(incident.members[0], 40), "sub", "middle"))
-    return svg.image(ident, width, height, "The ring", _description(incident), *parts, classes="diagram")
+        control = (mx + (mx - cx) * 0.12, my + (my - cy) * 0.12)
+        start, end = a.edge(control), b.edge(control)
+        parts.append(_edge(start, control, end, head, step.proof))
+        at = ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2)
+        badges += [svg.el("circle", cx=at[0], cy=at[1], r=8, class_="badge"), svg.text(at[0], at[1] + 4, str(i + 1), "badgetext", "middle")]
+    parts += [_box(b, _Node(node.name)) for b, node in zip(boxes, nodes)]
+    parts += badges
+    pitch = min(36.0, 2 * cy / n)
+    first = cy - pitch * (n - 1) / 2
+    for i, step in enumerate(steps):
+        y = first + i * pitch
+        parts += [svg.el("circle", cx=298, cy=y - 4, r=8, class_="badge"), svg.text(298, y, str(i + 1), "badgetext", "middle")]
+        if pitch >= 30:
+            parts += _two_lines(step, 312, y - 4, "start", _WIDTH - 314)
+        else:
+            words = step.words.partition(", ")[0]
+            parts.append(svg.text(312, y, svg.fitted(f"{words}, {step.proof_words}" if words else step.proof_words, _WIDTH - 314, 12), "sub"))
+    return svg.image(ident, _WIDTH, 2 * cy, title, told, *parts, classes="diagram")
 
 
-def _ring_label(arrow: Arrow, at: tuple[float, float], centre: tuple[float, float], width: float) -> list[Markup]:
-    """Two short lines outside the arrow."""
-    words = f"{number(arrow.messages)} ×" + (f" {arrow.program}" if arrow.program else "")
-    lag = f"{seconds_text(arrow.median_lag_s)} later, " if arrow.median_lag_s else ""
-    dx, dy = at[0] - centre[0], at[1] - centre[1]
-    proof = lag + PROOFS[arrow.proof].removesuffix(" only")
-    if abs(dx) < 30:
-        y = at[1] + (18 if dy > 0 else -10)
-        return [svg.text(at[0], y - 16 if dy > 0 else y, f"{svg.shortened(words, 26)} · {proof}", "sub halo", "middle")]
-    anchor, x = ("start", at[0] + 12) if dx > 0 else ("end", at[0] - 12)
-    room = int((width - x if dx > 0 else x) / 6.6)
-    return [svg.text(x, at[1] - 2, svg.shortened(words, room), "proof", anchor), svg.text(x, at[1] + 14, svg.shortened(proof, room), "sub", anchor)]
+def _wide(cosine: float) -> float:
+    """Pushes boxes outwards, where the ellipse would make them overlap."""
+    return math.copysign(abs(cosine) ** 0.55, cosine) if abs(cosine) > 1e-9 else 0.0
+
+
+def _guarded(incident: Incident, ident: str) -> Markup:
+    """Mail for a host that is its own next hop, and that its guard stops at once."""
+    host = incident.ended_by.host or next(iter(incident.hosts), "this server")
+    domains = list(dict.fromkeys(m.rpartition("@")[2] for m in incident.members))
+    where = (MTAS[incident.host_mtas[host]],) if incident.host_mtas.get(host) in MTAS else ()
+    left, right = _Box(1, 84, 178, 58), _Box(_WIDTH - 187, 84, 186, 58)
+    head = f"{ident}-h"
+    what = domains[0] if len(domains) == 1 else plural(len(domains), "domain")
+    parts = [
+        svg.arrow_head(head),
+        _edge((left.x + left.width + 4, 113), (_WIDTH / 2, 113), (right.x - 5, 113), head, "logged_link"),
+        svg.path(f"M{right.x + 128:.0f} 80C{right.x + 150:.0f} 14 {right.x + 36:.0f} 14 {right.x + 58:.0f} 79", "edge logged-link", marker_end=f"url(#{head})"),
+        svg.text(right.x + 93, 16, "its own next hop", "proof", "middle"),
+        svg.text(right.x + 93, 160, "stopped by the guard at once", "sub", "middle"),
+        _box(left, _Node(plural(incident.messages, "message"), (f"to {what}",))), _box(right, _Node(host, where)),
+    ]  # fmt: skip
+    return svg.image(ident, _WIDTH, 178, "A server is its own next hop", f"{plural(incident.messages, 'message')} to {what} on {host}, stopped at the first hop.", *parts, classes="diagram")
 
 
 def _list(incident: Incident, ident: str) -> Markup:
     responders = list(incident.members[1:5])
     hidden = len(incident.members) - 1 - len(responders)
-    pitch, box_w = 64.0, 178.0
-    height = max(200.0, pitch * len(responders) + (24 if hidden > 0 else 0) + 46)
-    width = 470.0
-    hub = _Box(1, (height - 40) / 2 - 29, 150, 58)
-    head = f"{ident}-h"
-    parts = [svg.arrow_head(head)]
+    pitch, box_w, box_h = 66.0, 184.0, 50.0
+    height = max(190.0, pitch * len(responders) + (20 if hidden > 0 else 0))
+    top = (height - pitch * len(responders) - (20 if hidden > 0 else 0)) / 2 + (pitch - box_h) / 2
+    hub = _Box(1, height / 2 - 48, 180, 54)
+    head, grey = f"{ident}-h", f"{ident}-g"
+    parts = [svg.arrow_head(head), svg.arrow_head(grey, "head pale")]
+    x1, x2 = hub.x + hub.width + 4, _WIDTH - box_w - 6
+    middle = (x1 + x2) / 2
     for index, member in enumerate(responders):
-        box = _Box(width - box_w - 1, 6 + index * pitch + (height - 46 - pitch * len(responders)) / 2, box_w, 52)
+        box = _Box(_WIDTH - box_w - 1, top + index * pitch, box_w, box_h)
         answers = next((a for a in incident.arrows if a.origin == member), None)
-        y = box.y + box.height / 2
-        hy = hub.y + hub.height / 2 + (index - (len(responders) - 1) / 2) * 12
-        parts.append(_edge((hub.x + hub.width + 4, hy - 4), ((hub.x + hub.width + box.x) / 2, y - 22), (box.x - 5, y - 8), head, "copy"))
-        parts.append(_edge((box.x - 4, y + 9), ((hub.x + hub.width + box.x) / 2, y + 22), (hub.x + hub.width + 5, hy + 6), head, answers.proof if answers else "time_pattern"))
-        words = f"{plural(answers.messages, 'answer')}" + (f", {seconds_text(answers.median_lag_s)} later" if answers.median_lag_s is not None else "") if answers else ""
-        parts.append(_node(box, member, words or where(incident, member)))
-    parts.append(_node(hub, incident.members[0], "list"))
-    each = incident.copies / incident.messages if incident.messages else 0
+        y, hy = box.y + box_h / 2, hub.y + hub.height / 2 + (index - (len(responders) - 1) / 2) * 20
+        parts.append(svg.path(f"M{x1:.1f} {hy - 4:.1f}C{middle:.1f} {hy - 4:.1f} {middle:.1f} {y - 9:.1f} {x2:.1f} {y - 9:.1f}", "edge copy", marker_end=f"url(#{grey})"))
+        proof = (answers.proof if answers else "time_pattern").replace("_", "-")
+        parts.append(svg.path(f"M{x2:.1f} {y + 9:.1f}C{middle:.1f} {y + 9:.1f} {middle:.1f} {hy + 5:.1f} {x1 + 2:.1f} {hy + 5:.1f}", f"edge {proof}", marker_end=f"url(#{head})"))
+        words = (plural(answers.messages, "answer") + (f", {seconds_text(answers.median_lag_s)} later" if answers.median_lag_s is not None else "")) if answers else ""
+        parts.append(_box(box, _Node(member, (words,) if words else ())))
+    parts.append(_box(hub, _Node(incident.members[0], ("the list",))))
+    each = round(incident.copies / incident.messages, 1) if incident.messages else 0
+    foot = hub.y + hub.height
     for k in range(5):
-        parts.append(svg.line(hub.x + 52 + k * 11, hub.y + hub.height + 3, hub.x + 30 + k * 22, hub.y + hub.height + 26, "ray"))
-    parts.append(svg.text(hub.x, hub.y + hub.height + 44, f"{number(incident.copies)} copies, {number(round(each, 1))} of each post", "sub"))
+        parts.append(svg.line(hub.x + 60 + k * 11, foot + 3, hub.x + 40 + k * 21, foot + 24, "ray"))
+    parts.append(svg.text(hub.x + hub.width / 2, foot + 42, f"{number(incident.copies)} copies,", "sub", "middle"))
+    parts.append(svg.text(hub.x + hub.width / 2, foot + 57, f"{number(each)} of each post", "sub", "middle"))
     if hidden > 0:
-        parts.append(svg.text(width - 1, height - 8, f"and {plural(hidden, 'more responder')}", "sub", "end"))
-    return svg.image(ident, width, height, "The list and its responders", _description(incident), *parts, classes="diagram")
+        parts.append(svg.text(_WIDTH - 1, height - 4, f"and {plural(hidden, 'more responder')}", "sub", "end"))
+    told = f"{number(incident.copies)} copies went out; " + ", ".join(f"{a.origin} answered {number(a.messages)} times" for a in incident.arrows if a.origin in responders) + "."
+    return svg.image(ident, _WIDTH, height, "The list and its responders", told, *parts, classes="diagram")
 
 
 def _storm(incident: Incident, ident: str) -> Markup:
     origins = sorted((incident.origins or dict.fromkeys(incident.hosts, 0)).items(), key=lambda kv: (-kv[1], kv[0]))
-    shown = origins[:4]
-    rest = origins[4:]
+    shown, rest = origins[:4], origins[4:]
+    if len(rest) == 1:
+        shown, rest = origins[:5], []
     if rest:
         shown = [*shown, (f"{len(rest)} other servers", sum(v for _, v in rest))]
-    pitch, width = 46.0, 470.0
-    height = max(176.0, pitch * len(shown) + 12)
-    box_h = 36.0
-    target = _Box(width - 171, height / 2 - 31, 170, 62)
-    head = f"{ident}-h"
+    shown = shown or [("not logged", 0)]
+    pitch, box_h = 44.0, 36.0
+    height = max(150.0, pitch * len(shown))
+    member = incident.members[0] if incident.members else "one mailbox"
+    target = _Box(_WIDTH - 187, height / 2 - 31, 186, 62)
     total = max((v for _, v in shown), default=0) or 1
-    parts = [svg.arrow_head(head)]
+    parts: list[Markup] = []
     top = (height - pitch * len(shown)) / 2 + (pitch - box_h) / 2
     for index, (name, count) in enumerate(shown):
-        box = _Box(1, top + index * pitch, 158, box_h)
+        box = _Box(1, top + index * pitch, 168, box_h)
         y = box.y + box_h / 2
-        ty = height / 2 + (index - (len(shown) - 1) / 2) * 10
-        weight = 1.5 + 5 * count / total
-        start, end, mid = (box.x + box.width + 4, y), (target.x - 6, ty), (box.x + box.width + target.x) / 2
-        data = f"M{start[0]:.1f} {start[1]:.1f}C{mid:.1f} {y:.1f} {mid:.1f} {ty:.1f} {end[0] - 6:.1f} {end[1]:.1f}"
-        parts.append(svg.path(data, "stream", stroke_width=round(weight, 1)))
-        parts.append(svg.path(f"M{end[0] - 8:.1f} {end[1] - 5:.1f}L{end[0]:.1f} {end[1]:.1f}L{end[0] - 8:.1f} {end[1] + 5:.1f}z", "head"))
-        parts.append(_node(box, name, ""))
+        ty = height / 2 + (index - (len(shown) - 1) / 2) * 11
+        x1, x2 = box.x + box.width + 4, target.x - 6
+        mid = (x1 + x2) / 2
+        parts.append(svg.path(f"M{x1:.1f} {y:.1f}C{mid:.1f} {y:.1f} {mid:.1f} {ty:.1f} {x2 - 6:.1f} {ty:.1f}", "stream", stroke_width=round(1.5 + 5 * count / total, 1)))
+        parts.append(svg.path(f"M{x2 - 8:.1f} {ty - 5:.1f}L{x2:.1f} {ty:.1f}L{x2 - 8:.1f} {ty + 5:.1f}z", "head"))
+        parts.append(_box(box, _Node(name, (MTAS[incident.host_mtas[name]],) if incident.host_mtas.get(name) in MTAS else ())))
         if count:
-            parts.append(svg.text(mid, (y + ty) / 2 - 7, f"{number(count)}", "proof halo", "middle"))
-    parts.append(_node(target, incident.members[0] if incident.members else "", "receives the notifications", "target"))
+            parts.append(svg.text(x1 + 34, y + (ty - y) * 0.28 - 6, number(count), "proof halo", "middle"))
+    parts.append(_box(target, _Node(member, ("gets the notifications",)), "target"))
+    codes = sorted(incident.codes.items(), key=lambda kv: (-kv[1], kv[0]))[:3]
+    if codes:
+        words = "status " + ", ".join(code if len(codes) == 1 else f"{code} {number(n)}" for code, n in codes)
+        parts.append(svg.text(target.x + target.width / 2, target.y + target.height + 19, svg.fitted(words, 200, 12), "sub", "middle"))
     told = ", ".join(f"{name} {number(count)}" for name, count in shown)
-    return svg.image(ident, width, height, "Where the notifications come from", f"Notifications to {incident.members[0] if incident.members else 'one mailbox'}: {told}.", *parts, classes="diagram")
+    return svg.image(ident, _WIDTH, height, "Where the notifications come from", f"Notifications to {member}: {told}.", *parts, classes="diagram")

@@ -29,6 +29,7 @@ MTAS = {"postfix": "Postfix", "exim": "Exim", "exchange": "Exchange"}
 _NAMES = {**MTAS, "sieve": "Dovecot Sieve"}
 _SHOWN_IDS = 40
 _SHOWN_ADDRESSES = 12
+_LINE = 64
 
 
 @dataclass(frozen=True)
@@ -193,13 +194,23 @@ def _environment() -> Environment:
         "ps": lambda w: quoting.powershell(w.text),
         "opath": lambda w: quoting.filter_of(w.text),
         "sieve": lambda w: quoting.sieve(w.text),
-        "all_sh": lambda ws, by=" ": Quoted(by.join(quoting.sh(w.text) for w in ws)),
+        "all_sh": lambda ws: _wrapped([quoting.sh(w.text) for w in ws]),
         "all_ps": lambda ws, by=", ": Quoted(by.join(quoting.powershell(w.text) for w in ws)),
         "all_sieve": lambda ws, by=", ": Quoted(by.join(quoting.sieve(w.text) for w in ws)),
         "all": lambda ws, by=" ": Quoted(by.join(ws)) if all(isinstance(w, Quoted) for w in ws) else str(ws[0]),
         "first": lambda ws: ws[0],
     }
     return env
+
+
+def _wrapped(words: list[Quoted]) -> Quoted:
+    """Words of a command, in lines that a page shows without breaking them."""
+    lines = [""]
+    for word in words:
+        if lines[-1] and len(lines[-1]) + len(word) > _LINE:
+            lines.append("")
+        lines[-1] += (" " if lines[-1] else "") + word
+    return Quoted(" \\\n    ".join(lines))
 
 
 def _only_quoted(value: object) -> object:

@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from maillog_forensics import figures, view
+from maillog_forensics import figures, svg, view
 from maillog_forensics.diagram import PROOFS, arrow_words
 from maillog_forensics.findings import Findings
 from maillog_forensics.resources import folder
@@ -49,11 +49,15 @@ def render(findings: Findings, *, print_variant: bool = False) -> str:
 
 
 def _page(findings: Findings, caps: view.Caps, print_variant: bool) -> str:
-    style = _environment().get_template("style.css").render()
     return _environment().get_template("report.html.j2").render(
-        page=view.page(findings, caps, print_variant=print_variant), findings=findings, caps=caps, policy=content_policy(style), style=Markup(style),
+        page=view.page(findings, caps, print_variant=print_variant), findings=findings, caps=caps, policy=content_policy(style_sheet()),
         glossary=_glossary(), **_NAMES,
     )  # fmt: skip
+
+
+def style_sheet() -> str:
+    """The style sheet, exactly as the page includes it."""
+    return _environment().get_template("style.css").render()
 
 
 def content_policy(style: str) -> str:
@@ -67,12 +71,16 @@ def _shown(value: object) -> object:
     if isinstance(value, Markup):
         return value
     if isinstance(value, str):
-        return visible(value, _VALUE_LIMIT)
+        return visible(value, None if isinstance(value, _Whole) else _VALUE_LIMIT)
     return value
 
 
+class _Whole(str):
+    """Text that is never cut: commands."""
+
+
 def _when(time: dt.datetime, since: dt.datetime | None = None) -> Markup:
-    return Markup('<time datetime="{}">{}</time>').format(time.strftime("%Y-%m-%dT%H:%M:%SZ"), figures.clock(time, since))
+    return svg.el("time", figures.clock(time, since), datetime=time.strftime("%Y-%m-%dT%H:%M:%SZ"))
 
 
 def _cut(text: str, limit: int) -> str:
@@ -85,14 +93,17 @@ def _environment() -> Environment:
         loader=FileSystemLoader(folder("reports")), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown,
     )  # fmt: skip
     env.filters |= {
-        "number": figures.number, "bytes": figures.bytes_text, "seconds": figures.seconds_text, "share": figures.share_text, "when": _when, "cut": _cut,
+        "number": figures.number, "bytes": figures.bytes_text, "seconds": figures.seconds_text, "share": figures.share_text, "when": _when, "cut": _cut, "whole": _Whole,
         "arrow_words": arrow_words, "by_mta": view.remedies_by_mta,
     }  # fmt: skip
     env.globals |= {"plural": figures.plural}
     return env
 
 
-_NAMES: dict[str, Any] = {"endings": {e.value: w for e, w in view.ENDINGS.items()}, "types": view.TYPES, "shapes": view.SHAPES, "proofs": PROOFS, "levels": view.LEVELS}
+_NAMES: dict[str, Any] = {
+    "endings": {e.value: w for e, w in view.ENDINGS.items()}, "types": view.TYPES, "shapes": view.SHAPES, "proofs": PROOFS, "levels": view.LEVELS,
+    "line_break": svg.LINE_BREAK,
+}  # fmt: skip
 
 
 @cache

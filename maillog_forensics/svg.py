@@ -9,6 +9,9 @@ from maillog_forensics.text import visible
 Child = str | Markup | int | float
 Attribute = str | int | float | None
 
+LINE_BREAK = Markup("\n")
+"""A real one, between the lines of commands; those inside of values are shown as \\n."""
+
 
 def el(name: str, *children: Child, **attributes: Attribute) -> Markup:
     """An element; a trailing underscore in attribute names is dropped, others become hyphens (`text_anchor`, `class_`)."""
@@ -26,7 +29,7 @@ def el(name: str, *children: Child, **attributes: Attribute) -> Markup:
 
 def _attribute(key: str) -> str:
     name = key.rstrip("_").replace("_", "-")
-    return {"viewbox": "viewBox", "markerwidth": "markerWidth", "markerheight": "markerHeight", "refx": "refX", "refy": "refY"}.get(name, name)
+    return {"viewbox": "viewBox", "markerwidth": "markerWidth", "markerheight": "markerHeight", "markerunits": "markerUnits", "refx": "refX", "refy": "refY"}.get(name, name)
 
 
 def _coordinate(value: float) -> str:
@@ -61,10 +64,20 @@ def path(data: str, classes: str, **attributes: Attribute) -> Markup:
     return el("path", d=data, class_=classes, **attributes)
 
 
-def arrow_head(ident: str) -> Markup:
+def arrow_head(ident: str, classes: str = "head") -> Markup:
     """Definition of the arrow's head, for `marker-end="url(#ident)"`."""
-    tip = el("path", d="M0 0 L10 5 L0 10 z", class_="head")
-    return el("defs", el("marker", tip, id=ident, viewbox="0 0 10 10", refx=9, refy=5, markerwidth=7, markerheight=7, orient="auto"))
+    tip = el("path", d="M0 0 L10 5 L0 10 z", class_=classes)
+    return el("defs", el("marker", tip, id=ident, viewbox="0 0 10 10", refx=8, refy=5, markerwidth=12, markerheight=12, markerunits="userSpaceOnUse", orient="auto"))
+
+
+def width_of(words: str, size: float, *, bold: bool = False) -> float:
+    """About how wide a text will be: by the widest of the usual fonts (DejaVu), so that others fit as well."""
+    return sum(2.0 if ord(c) > 0x2E7F else 1.0 for c in words) * size * (0.655 if bold else 0.56)
+
+
+def fitted(words: str, room: float, size: float, *, bold: bool = False) -> str:
+    """The text shortened to the room that it has."""
+    return shortened(words, max(4, int(room / (size * (0.655 if bold else 0.56)))))
 
 
 def shortened(words: str, limit: int) -> str:

@@ -207,7 +207,7 @@ def _lede(i: Incident) -> Iterable[Part]:
             yield Part(f"{clock(t.time, i.started)} UTC", "strong")
             yield Part(f" from {t.host}" if t.host else "")
         else:
-            yield Part(f"one message from {_who(t.sender)} to {_who(t.recipient)} at {clock(t.time, i.started)} UTC", "strong")
+            yield Part(f"one message from {_short(t.sender, i)} to {_short(t.recipient, i)} at {clock(t.time, i.started)} UTC", "strong")
             yield Part(f", handed in by {t.client}" if t.client else "")
     end = i.ended_by
     at = clock(_ended_at(i), i.started)
@@ -219,7 +219,7 @@ def _lede(i: Incident) -> Iterable[Part]:
         yield Part(f"; the last one was seen at {clock(i.ended, i.started)}, and no line tells why it stopped. ")
     else:
         where = f" on {end.host}" if end.host else ""
-        yield Part(" and ended when ")
+        yield Part(", and ended when " if t and t.client and not storm else " and ended when ")
         yield Part({
             Ending.MAILBOX_FULL: f"a mailbox was full{where}", Ending.SENDING_LIMIT: f"a sending limit{where} refused the next message",
             Ending.HOP_LIMIT: f"the loop guard{where} stopped it", Ending.BLOCKED: f"the next message was refused{where}", Ending.OPERATOR: f"somebody took it out of the queue{where}",
@@ -228,8 +228,13 @@ def _lede(i: Incident) -> Iterable[Part]:
     yield Part(i.cause.sentence, "inferred" if i.cause.inferred else "")
 
 
-def _who(address: str) -> str:
-    return address if address not in ("", "<>") else "the null sender <>"
+def _short(address: str, i: Incident) -> str:
+    """The local part of a member, where the headline has just named the whole address and it can't be mistaken."""
+    if address in ("", "<>"):
+        return "the null sender <>"
+    local = address.rpartition("@")[0]
+    once = [m for m in i.members if m.rpartition("@")[0] == local]
+    return local if len(once) == 1 and address in i.members[:4] else address
 
 
 def _figures(i: Incident) -> tuple[Figure, ...]:
@@ -244,7 +249,7 @@ def _figures(i: Incident) -> tuple[Figure, ...]:
     if i.kind is Kind.NDR_STORM:
         origins = len(i.origins)
         return (
-            Figure(number(i.messages), f"notifications, {share} of all mail then"),
+            Figure(number(i.messages), f"notifications, {share} of mail"),
             Figure(f"{number(i.peak_per_minute)} / min", f"at the peak; usually {number(round(usual, 2))}"),
             Figure(lasting, f"{clock(i.started)[11:16]} to {clock(i.ended, i.started)[-8:-3]} UTC"),
             Figure(plural(origins, "server") if origins else "?", "made them" if origins else "origin not logged"),
@@ -252,14 +257,14 @@ def _figures(i: Incident) -> tuple[Figure, ...]:
         )
     if i.type is LoopType.FORWARDING:
         each = i.transfers / i.messages if i.messages else 0
-        turn = Figure(plural(i.turns, "turn"), f"of one message at most, {seconds_text(i.period_s)} each") if i.turns else Figure("0 turns", "stopped at the first hop")
-        return Figure(number(i.transfers), f"transfers of {plural(i.messages, 'message')}, {number(round(each, 1))} each"), pace, turn, volume, hit
+        turn = Figure(plural(i.turns, "turn"), "of one message at most") if i.turns else Figure("0 turns", "stopped at the first hop")
+        return Figure(number(i.transfers), f"transfers, {number(round(each, 1))} for each message"), pace, turn, volume, hit
     spreads = [a.spread for a in i.arrows if a.spread is not None]
-    regular = f", varying by {share_text(max(spreads)).replace(' %', '')} %" if spreads and max(spreads) < 1 else ""
-    turn = Figure(seconds_text(i.period_s) if i.period_s is not None else "?", f"a turn, {number(i.turns)} turns{regular}")
+    regular = f" ± {share_text(max(spreads))}" if spreads and max(spreads) < 1 else ""
+    turn = Figure(seconds_text(i.period_s) if i.period_s is not None else "?", f"a turn{regular}, {plural(i.turns, 'turn')}")
     if i.type is LoopType.LIST:
         return Figure(number(i.messages), f"posts, {number(i.copies)} copies delivered"), pace, turn, volume, hit
-    return Figure(number(i.messages), f"messages, {share} of all mail then"), pace, turn, volume, hit
+    return Figure(number(i.messages), f"messages, {share} of all mail"), pace, turn, volume, hit
 
 
 def _growth(i: Incident) -> str:
@@ -287,7 +292,7 @@ def _rate(i: Incident, anchor: str) -> charts.Chart | None:
     lasts = f"{clock(i.started)[11:16]} – {clock(i.ended)[11:16]}"
     mark = charts.Mark(i.started, i.ended, f"{what} {lasts}", "" if i.ended_by.reason in (Ending.ONGOING, Ending.QUIET) else ENDINGS[i.ended_by.reason], _ended_at(i))
     conclusion = f"{number(i.messages)} messages between {clock(i.started)} and {clock(i.ended, i.started)} UTC, at most {number(i.peak_per_minute)} within a minute; {ENDINGS[i.ended_by.reason]}."
-    return charts.rate(f"{anchor}-rate", "Messages over time", conclusion, i.series, mark)
+    return charts.rate(f"{anchor}-rate", "Messages over time", conclusion, i.series, mark, noun="transfers" if i.type is LoopType.FORWARDING else "messages")
 
 
 def _codes(i: Incident, anchor: str) -> charts.Chart | None:
@@ -379,7 +384,10 @@ def _trust(findings: Findings, totals: dict[str, int], lead: Card | None) -> lis
     if totals["damaged"]:
         out.append(Part(plural(totals["damaged"], "damaged line"), "strong"))
     if lead:
-        out += [Part(f"{'ruled out' if a.ruled_out else 'not ruled out'}: {a.name}", "" if a.ruled_out else "strong") for a in lead.incident.look_alikes[:2]]
+        doubts = [a.name for a in lead.incident.look_alikes if not a.ruled_out]
+        dispelled = sorted((a.name for a in lead.incident.look_alikes if a.ruled_out), key=len)
+        out += [Part(f"not ruled out: {doubts[0]}", "strong")] if doubts else []
+        out += [Part(f"ruled out: {dispelled[0]}" + (f", {number(len(dispelled) - 1)} more" if len(dispelled) > 1 else ""))] if dispelled else []
     elif findings.searches:
         out.append(Part(f"{plural(len(findings.searches), 'search', 'searches')}, {plural(sum(s.candidates for s in findings.searches), 'candidate')} looked at closely"))
     return out
