@@ -24,7 +24,7 @@ class PairParameters:
     """Longest gap between a message and its answer: slow loops turn once an hour, and a queue may add as much."""
     scales_s: tuple[float, ...] = (14400, 3600, 600, 120, 30)
     """Gaps at which a pair's history is cut into stretches, from coarse to fine; only those up to `window_s` are used."""
-    min_messages: int = 6
+    min_messages: int = 8
     min_marked: int = 5
     """Enough, when the log itself says of both sides that machines wrote."""
     run_margin: float = 1.35

@@ -20,6 +20,10 @@ ROUND_PERIODS = (60, 120, 180, 300, 600, 900, 1200, 1800, 3600, 7200, 14400, 216
 """Periods that people give to schedulers (seconds)."""
 
 
+_TRIMMED_NORMAL = 0.70
+"""Standard deviation of what is left of a normal distribution without its lowest and highest twelfth."""
+
+
 @dataclass(frozen=True)
 class Lags:
     """How one side answers."""
@@ -52,6 +56,8 @@ def lags(values: list[float]) -> Lags | None:
     kept = logs[drop : len(logs) - drop] if drop else logs
     mean = sum(kept) / len(kept)
     spread = math.sqrt(sum((x - mean) ** 2 for x in kept) / max(1, len(kept) - 1))
+    if drop:
+        spread /= _TRIMMED_NORMAL
     return Lags(len(values), median(values), spread)
 
 
@@ -67,7 +73,7 @@ def longest_human_run(gap_s: float) -> float:
 
 def regularity_limit(messages: int) -> float:
     """Spread below which a run of so many messages is not people's (their minimum: 0.27 for 8 and more, 0.50 for 20 and more)."""
-    table = ((6, 0.08), (8, 0.12), (12, 0.24), (20, 0.38), (40, 0.45))
+    table = ((8, 0.06), (12, 0.20), (16, 0.27), (20, 0.33), (40, 0.43))
     if messages < table[0][0]:
         return 0.0
     for (x0, y0), (x1, y1) in itertools.pairwise(table):
