@@ -12,7 +12,7 @@ from maillog_forensics import svg
 from maillog_forensics.figures import number, seconds_text
 from maillog_forensics.findings import Series
 
-MAX_STEPS = 96
+MAX_STEPS = 110
 """Steps drawn at most: each is then some pixels wide, and the table twin can still be read."""
 _NICE_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 1209600, 2592000)
 _DWARFED = 0.06
@@ -97,6 +97,8 @@ def merged(series: Series, limit: int = MAX_STEPS) -> tuple[list[Step], int]:
         return [], series.step_s
     spread = (bins[-1].time - bins[0].time).total_seconds() + series.step_s
     step = next((s for s in _NICE_S if s >= series.step_s and s % series.step_s == 0 and spread / s <= limit), None)
+    if step and step < 60 and spread >= 30 * 60 and 60 % series.step_s == 0:
+        step = 60  # by the minute, which people can compare, rather than in a finer step of no use
     step = step or series.step_s * max(1, round(spread / series.step_s / limit))
     out: dict[int, Step] = {}
     for b in bins:

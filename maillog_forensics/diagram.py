@@ -179,44 +179,39 @@ def _two_lines(step: _Step, x: float, y: float, anchor: str, room: float) -> lis
 
 
 def _ring(nodes: list[_Node], steps: list[_Step], ident: str, title: str, told: str) -> Markup:
-    """Four to eight parties on an ellipse, their arrows numbered, and the numbers told on the right."""
+    """Four to eight parties in two columns: down the right one, up the left one, so that there is room for names."""
     n = len(nodes)
-    box_w, box_h, cx, cy = 118.0, 38.0, 138.0, 116.0
-    rx, ry = cx - box_w / 2 - 1, cy - box_h / 2 - 1
-    head = f"{ident}-h"
-    places = []
-    for i in range(n):
-        angle = -math.pi / 2 + 2 * math.pi * (i + (0.5 if n == 4 else 0)) / n
-        places.append((cx + rx * _wide(math.cos(angle)), cy + ry * math.sin(angle) * (1.15 if n == 4 else 1)))
-    boxes = [_Box(x - box_w / 2, y - box_h / 2, box_w, box_h) for x, y in places]
+    box_w, box_h = 186.0, 38.0
+    right, left = list(range(1, n // 2 + 1)), [0, *range(n - 1, n // 2, -1)]
+    rows = max(len(right), len(left))
+    height = 58.0 * rows + (40 if rows == 2 else 0)
+    boxes: dict[int, _Box] = {}
+    for column, x in ((left, 1.0), (right, _WIDTH - box_w - 1)):
+        pitch = (height - box_h - 4) / max(1, len(column) - 1)
+        boxes |= {node: _Box(x, 2 + row * pitch, box_w, box_h) for row, node in enumerate(column)}
+    head, middle = f"{ident}-h", _WIDTH / 2
     parts = [svg.arrow_head(head)]
-    badges = []
     for i, step in enumerate(steps):
         a, b = boxes[i], boxes[(i + 1) % n]
-        mx, my = (a.centre[0] + b.centre[0]) / 2, (a.centre[1] + b.centre[1]) / 2
-        control = (mx + (mx - cx) * 0.12, my + (my - cy) * 0.12)
-        start, end = a.edge(control), b.edge(control)
-        parts.append(_edge(start, control, end, head, step.proof))
-        at = ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2)
-        badges += [svg.el("circle", cx=at[0], cy=at[1], r=8, class_="badge"), svg.text(at[0], at[1] + 4, str(i + 1), "badgetext", "middle")]
-    parts += [_box(b, _Node(node.name)) for b, node in zip(boxes, nodes)]
-    parts += badges
-    pitch = min(36.0, 2 * cy / n)
-    first = cy - pitch * (n - 1) / 2
-    for i, step in enumerate(steps):
-        y = first + i * pitch
-        parts += [svg.el("circle", cx=298, cy=y - 4, r=8, class_="badge"), svg.text(298, y, str(i + 1), "badgetext", "middle")]
-        if pitch >= 30:
-            parts += _two_lines(step, 312, y - 4, "start", _WIDTH - 314)
+        words = step.words.partition(", ")[0]
+        words = words if svg.width_of(words, 12) <= 84 else words.partition("×")[0] + "×"
+        if a.x == b.x:
+            down = b.y > a.y
+            x = a.centre[0]
+            start, end = ((x, a.y + box_h + 3), (x, b.y - 4)) if down else ((x, a.y - 3), (x, b.y + box_h + 4))
+            side, anchor = (x - 9, "end") if a.x < middle else (x + 9, "start")
+            parts.append(svg.text(side, (start[1] + end[1]) / 2 + 4, svg.fitted(words, 84, 12), "sub", anchor))
         else:
-            words = step.words.partition(", ")[0]
-            parts.append(svg.text(312, y, svg.fitted(f"{words}, {step.proof_words}" if words else step.proof_words, _WIDTH - 314, 12), "sub"))
-    return svg.image(ident, _WIDTH, 2 * cy, title, told, *parts, classes="diagram")
-
-
-def _wide(cosine: float) -> float:
-    """Pushes boxes outwards, where the ellipse would make them overlap."""
-    return math.copysign(abs(cosine) ** 0.55, cosine) if abs(cosine) > 1e-9 else 0.0
+            start = (a.x + box_w + 3, a.centre[1]) if a.x < b.x else (a.x - 3, a.centre[1])
+            end = (b.x - 4, b.centre[1]) if a.x < b.x else (b.x + box_w + 4, b.centre[1])
+            parts.append(svg.text(middle, a.centre[1] + (-8 if i else 18), svg.fitted(words, 88, 12), "sub", "middle"))
+        parts.append(_edge(start, ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2), end, head, step.proof))
+    parts += [_box(boxes[i], _Node(node.name)) for i, node in enumerate(nodes)]
+    proofs = list(dict.fromkeys(s.proof_words for s in steps if s.words))
+    lines = [part for words in proofs[:2] for part in ((words,) if svg.width_of(words, 12) <= 90 else words.rsplit(" ", 1))]
+    for line, words in enumerate(lines):
+        parts.append(svg.text(middle, height / 2 + 4 + (line - (len(lines) - 1) / 2) * 15, words, "sub", "middle"))
+    return svg.image(ident, _WIDTH, height, title, told, *parts, classes="diagram")
 
 
 def _guarded(incident: Incident, ident: str) -> Markup:
@@ -282,12 +277,12 @@ def _storm(incident: Incident, ident: str) -> Markup:
     pitch, box_h = 44.0, 36.0
     height = max(150.0, pitch * len(shown))
     member = incident.members[0] if incident.members else "one mailbox"
-    target = _Box(_WIDTH - 187, height / 2 - 31, 186, 62)
+    target = _Box(_WIDTH - 183, height / 2 - 31, 182, 62)
     total = max((v for _, v in shown), default=0) or 1
     parts: list[Markup] = []
     top = (height - pitch * len(shown)) / 2 + (pitch - box_h) / 2
     for index, (name, count) in enumerate(shown):
-        box = _Box(1, top + index * pitch, 168, box_h)
+        box = _Box(1, top + index * pitch, 196, box_h)
         y = box.y + box_h / 2
         ty = height / 2 + (index - (len(shown) - 1) / 2) * 11
         x1, x2 = box.x + box.width + 4, target.x - 6
@@ -296,11 +291,11 @@ def _storm(incident: Incident, ident: str) -> Markup:
         parts.append(svg.path(f"M{x2 - 8:.1f} {ty - 5:.1f}L{x2:.1f} {ty:.1f}L{x2 - 8:.1f} {ty + 5:.1f}z", "head"))
         parts.append(_box(box, _Node(name, (MTAS[incident.host_mtas[name]],) if incident.host_mtas.get(name) in MTAS else ())))
         if count:
-            parts.append(svg.text(x1 + 34, y + (ty - y) * 0.28 - 6, number(count), "proof halo", "middle"))
+            parts.append(svg.text(x1 + 24, y + (ty - y) * 0.2 - 6, number(count), "proof halo", "middle"))
     parts.append(_box(target, _Node(member, ("gets the notifications",)), "target"))
-    codes = sorted(incident.codes.items(), key=lambda kv: (-kv[1], kv[0]))[:3]
+    codes = sorted(incident.codes.items(), key=lambda kv: (-kv[1], kv[0]))[:2]
     if codes:
-        words = "status " + ", ".join(code if len(codes) == 1 else f"{code} {number(n)}" for code, n in codes)
+        words = "codes " + ", ".join(f"{code} {number(n)}" for code, n in codes) if len(codes) > 1 else f"status {codes[0][0]}"
         parts.append(svg.text(target.x + target.width / 2, target.y + target.height + 19, svg.fitted(words, 200, 12), "sub", "middle"))
     told = ", ".join(f"{name} {number(count)}" for name, count in shown)
     return svg.image(ident, _WIDTH, height, "Where the notifications come from", f"Notifications to {member}: {told}.", *parts, classes="diagram")

@@ -53,6 +53,7 @@ def seconds_text(seconds: float) -> str:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 120:
         return f"{seconds:.1f}".removesuffix(".0") + " s"
+    seconds = round(seconds)
     for big, small, names in ((86400, 3600, ("d", "h")), (3600, 60, ("h", "min")), (60, 1, ("min", "s"))):
         if seconds >= big:
             whole, rest = divmod(round(seconds / small), big // small)

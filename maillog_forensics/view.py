@@ -10,8 +10,9 @@ from markupsafe import Markup
 
 from maillog_forensics import charts, diagram, remedies
 from maillog_forensics.figures import bytes_text, clock, day, number, plural, seconds_text, share_text, span
-from maillog_forensics.findings import Ending, Findings, Incident, Kind, LoopType, Moment, Remedy, Severity
+from maillog_forensics.findings import Ending, Findings, Incident, Kind, LoopType, Moment, Remedy, Severity, UnknownShape
 from maillog_forensics.remedies import CauseWords
+from maillog_forensics.text import visible
 
 SHAPES = {"info": "○", "low": "◔", "medium": "◆", "high": "▲", "critical": "✖"}
 TYPES = {
@@ -126,6 +127,9 @@ class Page:
     traffic: charts.Chart | None
     actions: tuple[tuple[str, str], ...]
     totals: dict[str, int]
+    shapes: tuple[tuple[str, UnknownShape], ...]
+    """Kinds of lines that nothing knows, the most frequent first, with the file of their sample."""
+    shapes_left_out: int
     print_variant: bool
 
 
@@ -136,16 +140,17 @@ def page(findings: Findings, caps: Caps, *, print_variant: bool) -> Page:
     cards = tuple(_card(i, findings, n, caps, is_open=print_variant or n <= 3) for n, i in enumerate(shown, 1))
     alarms = [i for i in ranked if i.severity is not Severity.INFO]
     t = findings.traffic
-    hosts = ", ".join(t.hosts[:4]) + (f" and {len(t.hosts) - 4} more" if len(t.hosts) > 4 else "")
+    hosts = ", ".join(_brief(h) for h in t.hosts[:4]) + (f" and {len(t.hosts) - 4} more" if len(t.hosts) > 4 else "")
     turnings = sorted((Turning(m, c.anchor, c.ordinal) for c in cards for m in c.incident.moments), key=lambda r: (r.moment.time, r.ordinal))
     totals = {name: sum(getattr(i, name) for i in findings.inputs) for name in ("lines", "parsed", "ignored", "unrecognised", "damaged", "duplicates", "bytes")}
     lead = cards[0] if cards and alarms else None
+    shapes = sorted(((f.path, s) for f in findings.inputs for s in f.unrecognised_shapes), key=lambda r: (-r[1].count, r[0], r[1].line))
     return Page(
         findings=findings, caps=caps, title=lead.incident.headline if lead else nothing_sentence(findings), site=hosts,
         period=f"{span(t.first, t.last)} UTC" if t.first and t.last else "no dated line", lead=lead, cards=cards, others=tuple(ranked[caps.cards :]),
         listed=tuple((i, cards[n].anchor if n < len(cards) else "") for n, i in enumerate(ranked[: caps.rows])), possible=findings.possible,
         trust=_trust(findings, totals, lead), timeline=tuple(turnings[: caps.moments]), timeline_left_out=max(0, len(turnings) - caps.moments),
-        traffic=_traffic(findings), actions=tuple(_actions(cards[:3])), totals=totals, print_variant=print_variant,
+        traffic=_traffic(findings), actions=tuple(_actions(cards[:3])), totals=totals, shapes=tuple(shapes[: caps.shapes]), shapes_left_out=max(0, len(shapes) - caps.shapes), print_variant=print_variant,
     )  # fmt: skip
 
 
@@ -205,10 +210,12 @@ def _lede(i: Incident) -> Iterable[Part]:
         yield Part("The first notification came at " if storm else "It began with ")
         if storm:
             yield Part(f"{clock(t.time, i.started)} UTC", "strong")
-            yield Part(f" from {t.host}" if t.host else "")
+            yield Part(f" from {_brief(t.host)}" if t.host else "")
         else:
             yield Part(f"one message from {_short(t.sender, i)} to {_short(t.recipient, i)} at {clock(t.time, i.started)} UTC", "strong")
-            yield Part(f", handed in by {t.client}" if t.client else "")
+            yield Part(f", handed in by {_brief(t.client)}" if t.client else "")
+    else:
+        yield Part(f"It was first seen at {clock(i.started, i.started)} UTC")
     end = i.ended_by
     at = clock(_ended_at(i), i.started)
     if end.reason is Ending.ONGOING:
@@ -218,14 +225,18 @@ def _lede(i: Incident) -> Iterable[Part]:
     elif end.reason is Ending.QUIET:
         yield Part(f"; the last one was seen at {clock(i.ended, i.started)}, and no line tells why it stopped. ")
     else:
-        where = f" on {end.host}" if end.host else ""
+        where = f" on {_brief(end.host)}" if end.host else ""
         yield Part(", and ended when " if t and t.client and not storm else " and ended when ")
         yield Part({
             Ending.MAILBOX_FULL: f"a mailbox was full{where}", Ending.SENDING_LIMIT: f"a sending limit{where} refused the next message",
             Ending.HOP_LIMIT: f"the loop guard{where} stopped it", Ending.BLOCKED: f"the next message was refused{where}", Ending.OPERATOR: f"somebody took it out of the queue{where}",
         }[end.reason], "strong")  # fmt: skip
         yield Part(f" at {at}. ")
-    yield Part(i.cause.sentence, "inferred" if i.cause.inferred else "")
+    yield Part(visible(i.cause.sentence, 300), "inferred" if i.cause.inferred else "")
+
+
+def _brief(name: str) -> str:
+    return visible(name, 60)
 
 
 def _short(address: str, i: Incident) -> str:
@@ -234,13 +245,13 @@ def _short(address: str, i: Incident) -> str:
         return "the null sender <>"
     local = address.rpartition("@")[0]
     once = [m for m in i.members if m.rpartition("@")[0] == local]
-    return local if len(once) == 1 and address in i.members[:4] else address
+    return _brief(local if len(once) == 1 and address in i.members[:4] else address)
 
 
 def _figures(i: Incident) -> tuple[Figure, ...]:
     minutes = max((i.ended - i.started).total_seconds() / 60, 1 / 60)
     rate = (i.transfers if i.type is LoopType.FORWARDING else i.messages) / max(minutes, 1)
-    share = share_text(i.harm.share_of_traffic)
+    share = f", {share_text(i.harm.share_of_traffic)} of all mail" if i.harm.share_of_traffic else ""
     usual = i.series.baseline * 60 / i.series.step_s if i.series else 0.0
     lasting = seconds_text((i.ended - i.started).total_seconds())
     pace = Figure(f"{number(round(rate, 1))} / min", f"for {lasting}, peak {number(i.peak_per_minute)}")
@@ -249,7 +260,7 @@ def _figures(i: Incident) -> tuple[Figure, ...]:
     if i.kind is Kind.NDR_STORM:
         origins = len(i.origins)
         return (
-            Figure(number(i.messages), f"notifications, {share} of mail"),
+            Figure(number(i.messages), f"notifications{share}"),
             Figure(f"{number(i.peak_per_minute)} / min", f"at the peak; usually {number(round(usual, 2))}"),
             Figure(lasting, f"{clock(i.started)[11:16]} to {clock(i.ended, i.started)[-8:-3]} UTC"),
             Figure(plural(origins, "server") if origins else "?", "made them" if origins else "origin not logged"),
@@ -261,10 +272,10 @@ def _figures(i: Incident) -> tuple[Figure, ...]:
         return Figure(number(i.transfers), f"transfers, {number(round(each, 1))} for each message"), pace, turn, volume, hit
     spreads = [a.spread for a in i.arrows if a.spread is not None]
     regular = f" ± {share_text(max(spreads))}" if spreads and max(spreads) < 1 else ""
-    turn = Figure(seconds_text(i.period_s) if i.period_s is not None else "?", f"a turn{regular}, {plural(i.turns, 'turn')}")
+    turn = Figure(seconds_text(i.period_s), f"a turn{regular}, {plural(i.turns, 'turn')}") if i.period_s is not None else Figure(plural(i.turns, "turn"), "their length is not known")
     if i.type is LoopType.LIST:
         return Figure(number(i.messages), f"posts, {number(i.copies)} copies delivered"), pace, turn, volume, hit
-    return Figure(number(i.messages), f"messages, {share} of all mail"), pace, turn, volume, hit
+    return Figure(number(i.messages), f"messages{share}"), pace, turn, volume, hit
 
 
 def _growth(i: Incident) -> str:
