@@ -19,6 +19,7 @@ from maillog_forensics.errors import UsageError
 _BASE62 = {c: n for n, c in enumerate("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")}
 _BASE52 = {c: n for n, c in enumerate("0123456789BCDFGHJKLMNPQRSTVWXYZbcdfghjklmnpqrstvwxyz")}
 _PROOFS_WANTED = 40
+_EARLIEST, _LATEST = dt.datetime(1970, 1, 1), dt.datetime(2200, 1, 1)  # noqa: DTZ001  (no mail log is older or younger)
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def naive(events: pl.DataFrame) -> pl.DataFrame:
 
     BSD stamps fall into the leap year 2000 and get `_yearless`; the year comes in with `settle`.
     """
-    stamp, kind = pl.col("stamp"), pl.col("stamp_kind")
+    stamp = pl.col("stamp")
     fraction = stamp.str.extract(r"[.,]([0-9]{1,6})[0-9]*", 1).str.pad_end(6, "0").cast(pl.Int64, strict=False).fill_null(0)
     out = []
     for part in events.partition_by("stamp_kind"):
@@ -86,16 +87,19 @@ def naive(events: pl.DataFrame) -> pl.DataFrame:
         if which == "bsd":
             text = pl.concat_str(pl.lit("2000 "), stamp.str.slice(0, 4), stamp.str.extract(r"^.{3} +([0-9]+) ", 1).str.pad_start(2, "0"),
                                  pl.lit(" "), stamp.str.extract(r"([0-9]{2}:[0-9]{2}:[0-9]{2})", 1))  # fmt: skip
-            wall = text.str.strptime(pl.Datetime("us"), "%Y %b %d %H:%M:%S", strict=False)
+            wall = _leapless(text).str.strptime(pl.Datetime("us"), "%Y %b %d %H:%M:%S", strict=False)
             part = part.with_columns(_wall=wall + pl.duration(microseconds=fraction), _utc=False, _yearless=True)
         elif which == "epoch_us":
             wall = stamp.cast(pl.Int64, strict=False).cast(pl.Datetime("us"))
+            part = part.with_columns(_wall=wall, _utc=True, _yearless=False)
+        elif which == "epoch_s":
+            wall = (stamp.cast(pl.Float64, strict=False) * 1e6).round().cast(pl.Int64, strict=False).cast(pl.Datetime("us"))
             part = part.with_columns(_wall=wall, _utc=True, _yearless=False)
         elif which == "":
             part = part.with_columns(_wall=pl.lit(None, dtype=pl.Datetime("us")), _utc=False, _yearless=False)
         else:
             text = stamp.str.slice(0, 19).str.replace("T", " ")
-            wall = text.str.strptime(pl.Datetime("us"), "%Y-%m-%d %H:%M:%S", strict=False)
+            wall = _leapless(text).str.strptime(pl.Datetime("us"), "%Y-%m-%d %H:%M:%S", strict=False)
             written = stamp.str.slice(19).str.extract(r"(Z|[+-][0-9]{2}:?[0-9]{2})$", 1)
             shift = pl.coalesce(_offset(written), _offset(pl.col("zone")) if "zone" in part.columns else None)
             part = part.with_columns(
@@ -103,7 +107,7 @@ def naive(events: pl.DataFrame) -> pl.DataFrame:
                 _utc=shift.is_not_null(),
                 _yearless=False,
             )
-        out.append(part)
+        out.append(part.with_columns(_wall=_sane(pl.col("_wall"))))
     if not out:
         return events.with_columns(
             _wall=pl.lit(None, dtype=pl.Datetime("us")), _utc=pl.lit(False), _yearless=pl.lit(False)
@@ -111,19 +115,29 @@ def naive(events: pl.DataFrame) -> pl.DataFrame:
     return pl.concat(out).sort("line", maintain_order=True).drop("stamp", "stamp_kind", "zone", strict=False)
 
 
+def _leapless(text: pl.Expr) -> pl.Expr:
+    """A leap second counts as the one before it."""
+    return text.str.replace(r":60$", ":59")
+
+
+def _sane(time: pl.Expr) -> pl.Expr:
+    """NULL for a time at which no mail log was written: a forged or broken stamp."""
+    return pl.when((time >= _EARLIEST) & (time < _LATEST)).then(time)
+
+
 def _offset(text: pl.Expr) -> pl.Expr:
-    """Seconds east of Greenwich in Z, +01:00, +0100."""
+    """Seconds east of Greenwich in Z, UTC, +01:00, +0100."""
     digits = text.str.replace(":", "", literal=True)
     seconds = digits.str.slice(1, 2).cast(pl.Int64, strict=False) * 3600 + digits.str.slice(3, 2).cast(pl.Int64, strict=False) * 60
-    return pl.when(text == "Z").then(0).when(text.str.starts_with("-")).then(-seconds).otherwise(seconds)
+    return pl.when(text.is_in(["Z", "UTC", "GMT"])).then(0).when(text.str.starts_with("-")).then(-seconds).otherwise(seconds)
 
 
 def proofs(events: pl.DataFrame) -> pl.DataFrame:
-    """Lines that prove the clock: columns line, _wall, _yearless, epoch. At most a few dozen, from the file's beginning and end."""
-    need = [c for c in ("line", "_wall", "_yearless", "_utc", "event", "queue_id", "message_id", "mta") if c in events.columns]
+    """Lines that prove the clock: columns line, _wall, _yearless, _turn, epoch. At most a few dozen, from the file's beginning and end."""
+    need = [c for c in ("line", "_wall", "_yearless", "_utc", "_turn", "event", "queue_id", "message_id", "mta") if c in events.columns]
     if "queue_id" not in need:
-        return pl.DataFrame(schema={"line": pl.UInt64, "_wall": pl.Datetime("us"), "_yearless": pl.Boolean, "epoch": pl.Int64})
-    rows = events.select(need).filter(~pl.col("_utc"))
+        return pl.DataFrame(schema=_PROOFS)
+    rows = events.select(need).filter(~pl.col("_utc"), pl.col("_wall").is_not_null())
     if "event" in need:
         rows = rows.filter(pl.col("event").is_in(["receive", "queue"]))
     if rows.height > 2 * _PROOFS_WANTED:
@@ -135,8 +149,11 @@ def proofs(events: pl.DataFrame) -> pl.DataFrame:
         if epoch is None and (row.get("mta") == "exim" or "z" in queue_id[8:12]):
             epoch = epoch_of_id(queue_id) if row.get("event") == "receive" else None
         if epoch is not None and 0 < epoch < 4_102_444_800:
-            found.append({"line": row["line"], "_wall": row["_wall"], "_yearless": row["_yearless"], "epoch": epoch})
-    return pl.DataFrame(found, schema={"line": pl.UInt64, "_wall": pl.Datetime("us"), "_yearless": pl.Boolean, "epoch": pl.Int64})
+            found.append({k: row.get(k) for k in _PROOFS} | {"epoch": epoch})
+    return pl.DataFrame(found, schema=_PROOFS)
+
+
+_PROOFS = {"line": pl.UInt64, "_wall": pl.Datetime("us"), "_yearless": pl.Boolean, "_turn": pl.Int32, "epoch": pl.Int64}
 
 
 def rollovers(wall: pl.Series) -> pl.Series:
@@ -195,7 +212,7 @@ def decide(
                     continue
                 if abs((shifted - utc).total_seconds()) < 15 * 3600:
                     gaps.append((shifted - utc).total_seconds())
-                    proved_year = candidate
+                    proved_year = candidate + turns - (row["_turn"] or 0)  # of the last line, not of this one
                     break
         else:
             gaps.append((wall - utc).total_seconds())
@@ -213,9 +230,7 @@ def decide(
     if year is not None:
         return TimeBasis(zone, zone_basis, offset, year, "given with --year")
     if proved_year is not None:
-        after = seen.filter(pl.col("_yearless"))
-        last = proved_year if after.height and last_wall and after["_wall"][-1] <= last_wall else proved_year
-        return TimeBasis(zone, zone_basis, offset, last, "read from the lines: message ids carry the year")
+        return TimeBasis(zone, zone_basis, offset, proved_year, "read from the lines: message ids carry the year")
     newest = dt.datetime.fromtimestamp(modified, dt.UTC).replace(tzinfo=None) if modified else None
     if newest is None or last_wall is None:
         this = newest.year if newest else 1970
@@ -270,4 +285,5 @@ def settle(events: pl.DataFrame, basis: TimeBasis, turns: int) -> pl.DataFrame:
     else:
         local = wall.dt.replace_time_zone("UTC")
     time = pl.when("_utc").then(pl.col("_wall").dt.replace_time_zone("UTC")).otherwise(local)
+    time = _sane(time.dt.replace_time_zone(None)).dt.replace_time_zone("UTC")
     return events.with_columns(time=time).drop("_wall", "_utc", "_yearless", "_turn", strict=False)

@@ -82,6 +82,7 @@ def take_in(path: str, plan: Plan, options: Options, progress: Callable[[int], N
     turns = 0
     last_wall: dt.datetime | None = None
     zoneless = yearless = False
+    cut: list[int] = []
     for chunk in sources.read(path, about, chunk_bytes=options.chunk_bytes):
         lines = chunk.lines
         if order is None:
@@ -90,6 +91,7 @@ def take_in(path: str, plan: Plan, options: Options, progress: Callable[[int], N
             order = _rank_envelopes(head, plan)
         events, ledger = reader.parse(lines) if reader else normalize.parse(lines, plan, order)
         ledger = _mark_cut(ledger, chunk.cut)
+        cut += chunk.cut
         counts = dict(ledger.group_by("state").len().iter_rows())
         for state in schema.LINE_STATES:
             setattr(report, state, getattr(report, state) + counts.get(state, 0))
@@ -110,7 +112,7 @@ def take_in(path: str, plan: Plan, options: Options, progress: Callable[[int], N
                 events = events.with_columns(
                     _turn=pl.when(pl.col("_yearless") & pl.col("_wall").is_not_null()).then(pl.lit(turns)).otherwise(turns)
                 )
-                if turn.len() and turn[-1] != turns or turn.n_unique() > 1:
+                if (turn.len() and turn[-1] != turns) or turn.n_unique() > 1:
                     at = events.with_row_index("_i").filter("_yearless", pl.col("_wall").is_not_null())["_i"]
                     column = pl.Series([turns] * events.height, dtype=pl.Int32).scatter(at, turn.cast(pl.Int32))
                     events = events.with_columns(_turn=column)
@@ -130,7 +132,7 @@ def take_in(path: str, plan: Plan, options: Options, progress: Callable[[int], N
         )  # fmt: skip
         table = clock.settle(table, report.basis, turns)
         report.basis = (reader.basis if reader else None) or report.basis
-    events = _finish(table, path)
+    events = _dated(_finish(table, path), report, cut)
     report.events = events.height
     report.format = _name_format(events, reader)
     report.shapes = _top_shapes(shapes)
@@ -171,6 +173,21 @@ def _finish(table: pl.DataFrame, path: str) -> pl.DataFrame:
     if host:
         changes.append((pl.col("host") if "host" in table.columns else pl.lit(None, dtype=pl.String)).fill_null(host).alias("host"))
     return schema.conform(table.with_columns(changes), schema.EVENTS, "events")
+
+
+def _dated(events: pl.DataFrame, report: InputReport, cut: list[int]) -> pl.DataFrame:
+    """Only events with a time; lines whose stamp no calendar has are damaged, and that is said."""
+    timeless = events["time"].is_null()
+    if not timeless.any():
+        return events
+    dated = events.filter(~timeless)
+    lines = events.filter(timeless).join(dated.select("line"), on="line", how="anti")["line"].unique()
+    lost = lines.filter(~lines.is_in(cut)).len()  # those that were cut are counted already
+    report.parsed -= lost
+    report.damaged += lost
+    whose = "1 line has a time that does not exist or lies" if lost == 1 else f"{lost} lines have times that do not exist or lie"
+    report.about.problems.append(f"{whose} outside the years 1970 to 2199; what they say is not counted")
+    return dated
 
 
 _LOG_NAME = re.compile(r"[._-]?(exim_?)?(main|reject|panic|mail|maillog|mail\.log|mail\.err|mail\.warn|journal|syslog).*$", re.IGNORECASE)

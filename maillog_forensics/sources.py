@@ -5,21 +5,20 @@ Memory is bounded by the chunk, whatever the size of the file, of a line, or of 
 
 from __future__ import annotations
 
-import bz2
 import glob
 import hashlib
 import io
-import lzma
 import os
 import re
+import stat
 import sys
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import BinaryIO
 
 import polars as pl
+
+from maillog_forensics import compression
 
 CHUNK_BYTES = 32 << 20
 """Decompressed bytes handed on at a time."""
@@ -27,9 +26,11 @@ CHUNK_BYTES = 32 << 20
 MAX_LINE_BYTES = 1 << 20
 """A longer line is cut here and counted as damaged; no mail server writes one."""
 
+MAX_CHUNK_LINES = 500_000
+"""A chunk with more lines, and so with hardly anything in them, is handed on in parts."""
+
 _READ_BYTES = 256 << 10
-_COMPRESSED_READ_BYTES = 16 << 10  # deflate expands at most about 1,030 times: 16 MiB at a time
-_MAGIC = {"gzip": b"\x1f\x8b", "bzip2": b"BZh", "xz": b"\xfd7zXZ\x00", "zstd": b"\x28\xb5\x2f\xfd"}
+_PROBE_BYTES = 400
 
 
 @dataclass
@@ -44,6 +45,8 @@ class Input:
     decompressed_bytes: int = 0
     decompressed_sha256: str = ""
     modified: float | None = None
+    identity: tuple[int, int] | None = None
+    """Device and inode of a file: a log that was rotated since is another one under the same name."""
     lines: int = 0
     problems: list[str] = field(default_factory=list)
     """Sentences for a person: truncated, unreadable, empty …"""
@@ -59,10 +62,16 @@ class Chunk:
     """Numbers of lines that were longer than `MAX_LINE_BYTES` and are kept only up to it."""
 
 
+def label(path: str) -> str:
+    """`path` as it stands in tables and findings: bytes that are no UTF-8 as backslash escapes."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 def expand(paths: list[str]) -> tuple[list[str], list[str]]:
     """The files behind `paths` in a stable order, and a sentence for each path behind which there is none.
 
-    A path is a file, a directory (read recursively, hidden files left out), a glob, or "-" for standard input.
+    A path is a file, a directory (read recursively, hidden files left out), a glob, or "-" for standard input. A pipe will
+    do where it is named; in a directory, pipes, sockets, devices and links that lead nowhere are left out, with a sentence.
     """
     files: list[str] = []
     problems: list[str] = []
@@ -70,21 +79,47 @@ def expand(paths: list[str]) -> tuple[list[str], list[str]]:
         if path == "-":
             files.append(path)
         elif os.path.isdir(path):
-            inside = sorted(
-                str(p) for p in Path(path).rglob("*")
-                if p.is_file() and not any(part.startswith(".") for part in p.relative_to(path).parts)
-            )  # fmt: skip
+            inside, sentences = _inside(path)
             files += inside
+            problems += sentences
             if not inside:
-                problems.append(f"{path}: the directory holds no files; name the directory of the mail logs, for instance /var/log")
+                problems.append(
+                    f"{path}: the directory holds no files; name the directory of the mail logs, for instance /var/log"
+                )
         elif os.path.exists(path):
-            files.append(path)
+            mode = os.stat(path).st_mode
+            if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) or stat.S_ISSOCK(mode):
+                problems.append(f"{path}: a device or a socket, not a log; name the file that holds the lines")
+            else:
+                files.append(path)
         elif glob.has_magic(path) and (found := sorted(p for p in glob.glob(path, recursive=True) if os.path.isfile(p))):
             files += found
+        elif os.path.islink(path):
+            problems.append(f"{path}: a link that leads nowhere; name the file that holds the lines")
         else:
             problems.append(f"{path}: no such file; check the spelling, or name the directory that holds the logs")
     unique = list(dict.fromkeys(files))
     return sorted(unique, key=_rotation_key), problems
+
+
+def _inside(folder: str) -> tuple[list[str], list[str]]:
+    """The files below a folder, links to folders not followed; sentences about what could not be looked at."""
+    files: list[str] = []
+    problems: list[str] = []
+    others: list[str] = []
+
+    def told(error: OSError) -> None:
+        problems.append(f"{error.filename}: can't be listed: {(error.strerror or str(error)).lower()}; check its permissions")
+
+    for place, folders, names in os.walk(folder, onerror=told):
+        folders[:] = sorted(n for n in folders if not n.startswith("."))
+        for name in sorted(n for n in names if not n.startswith(".")):
+            path = os.path.join(place, name)
+            (files if os.path.isfile(path) else others).append(path)
+    if others:
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        problems.append(f"{others[0]}{more}: left out, no file (a pipe, a socket, a device or a link that leads nowhere)")
+    return sorted(files), problems
 
 
 def _rotation_key(path: str) -> tuple[str, int, str]:
@@ -95,65 +130,33 @@ def _rotation_key(path: str) -> tuple[str, int, str]:
 
 
 class _Hashing:
-    """A binary file that hashes what is read from it."""
+    """A binary file that hashes what is read from it, up to the length it had when it was opened."""
 
-    def __init__(self, raw: BinaryIO) -> None:
-        self.raw, self.sha, self.size = raw, hashlib.sha256(), 0
+    def __init__(self, raw: BinaryIO, length: int | None) -> None:
+        self.raw, self.left, self.sha, self.size = raw, length, hashlib.sha256(), 0
 
-    def read(self, size: int) -> bytes:
-        data = self.raw.read(size)
+    def read(self) -> bytes:
+        data = self.raw.read(_READ_BYTES if self.left is None else min(_READ_BYTES, self.left))
+        if self.left is not None:
+            self.left -= len(data)
         self.sha.update(data)
         self.size += len(data)
         return data
 
 
-def _decompressor(kind: str) -> Callable[[], object]:
-    if kind == "gzip":
-        return lambda: zlib.decompressobj(wbits=31)
-    if kind == "bzip2":
-        return bz2.BZ2Decompressor
-    if kind == "xz":
-        return lzma.LZMADecompressor
-    try:
-        import zstandard
-    except ImportError as error:
-        raise OSError("zstd files need the package zstandard: pip install 'maillog-forensics[zstd]'") from error
-    return lambda: zstandard.ZstdDecompressor().decompressobj()
-
-
 def _plain(stream: _Hashing, about: Input) -> Iterator[bytes]:
     """The decompressed bytes of `stream`, in pieces; damage ends the stream and is noted, never raised."""
-    head = stream.read(_READ_BYTES)
-    about.compression = next((k for k, magic in _MAGIC.items() if head.startswith(magic)), "none")
-    if about.compression == "none":
+    head = stream.read()
+    about.compression = compression.kind(head)
+    try:
+        if about.compression != "none":
+            yield from compression.unpack(about.compression, head, stream.read)
+            return
         while head:
             yield head
-            head = stream.read(_READ_BYTES)
-        return
-    fresh = _decompressor(about.compression)
-    engine = fresh()
-    pending = head
-    try:
-        while pending:
-            for start in range(0, len(pending), _COMPRESSED_READ_BYTES):
-                piece = pending[start : start + _COMPRESSED_READ_BYTES]
-                while piece:
-                    if engine.eof:  # type: ignore[attr-defined]  # several members in one file: logrotate, cat a.gz b.gz
-                        piece = piece.lstrip(b"\0")
-                        if not piece:
-                            break
-                        engine = fresh()
-                    out = engine.decompress(piece)  # type: ignore[attr-defined]
-                    if out:
-                        yield out
-                    piece = engine.unused_data if engine.eof else b""  # type: ignore[attr-defined]
-            pending = stream.read(_READ_BYTES)
-        if not engine.eof:  # type: ignore[attr-defined]
-            about.problems.append(f"the {about.compression} data ends early (truncated file); what came before was read")
-    except (zlib.error, OSError, EOFError, lzma.LZMAError, ValueError, Exception) as error:
-        if type(error).__module__.split(".")[0] not in ("zlib", "builtins", "lzma", "_lzma", "zstandard", "zstd", "bz2", "_bz2"):
-            raise
-        about.problems.append(f"the {about.compression} data is damaged ({error}); what came before was read")
+            head = stream.read()
+    except compression.DamageError as error:
+        about.problems.append(str(error))
 
 
 def _encoding(head: bytes) -> tuple[str, int]:
@@ -161,7 +164,7 @@ def _encoding(head: bytes) -> tuple[str, int]:
     for bom, name in ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be")):
         if head.startswith(bom):
             return name, len(bom)
-    probe = head[:400]
+    probe = head[:_PROBE_BYTES]
     if len(probe) >= 8:
         if probe[1::2].count(0) > 0.9 * len(probe[1::2]) and probe[0::2].count(0) < 0.1 * len(probe):
             return "utf-16-le", 0
@@ -170,26 +173,44 @@ def _encoding(head: bytes) -> tuple[str, int]:
     return "utf-8", 0
 
 
-def _table(data: bytes, encoding: str, first: int, offset: int) -> pl.DataFrame:
-    """Split whole lines into a table; broken bytes are kept visibly as backslash escapes."""
-    if encoding != "utf-8":
-        text = data.decode(encoding, "backslashreplace")
-        lines = pl.Series("text", [text]).str.split("\n").explode()
-        astral = lines.str.count_matches(r"[\x{10000}-\x{10FFFF}]")
-        width = 2 * (lines.str.len_chars() + astral + 1).cast(pl.Int64)
-    else:
+def _table(data: bytes, encoding: str, first: int, offset: int) -> tuple[pl.DataFrame, list[int]]:
+    """Split whole lines into a table, and tell which were cut; broken bytes are kept visibly as backslash escapes."""
+    cut: list[int] = []
+    lines = width = None
+    if encoding == "utf-8":
         try:
             lines = pl.Series("text", [data.decode()]).str.split("\n").explode()
             width = lines.str.len_bytes().cast(pl.Int64) + 1
+            if (width > MAX_LINE_BYTES).any():
+                lines = None
         except UnicodeDecodeError:
-            lines = pl.Series("text", [data.decode("utf-8", "backslashreplace")]).str.split("\n").explode()
-            width = pl.Series([data.decode("latin-1")]).str.split("\n").explode().str.len_chars().cast(pl.Int64) + 1
+            pass
+    if lines is None:
+        raw = data.split(b"\n") if encoding == "utf-8" else _split_wide(data, "\n".encode(encoding))
+        widths = [len(line) + (1 if encoding == "utf-8" else 2) for line in raw]
+        cut = [first + n for n, w in enumerate(widths) if w > MAX_LINE_BYTES]
+        texts = [line[:MAX_LINE_BYTES].decode(encoding, "backslashreplace") for line in raw]
+        lines, width = pl.Series("text", texts, dtype=pl.String), pl.Series(widths, dtype=pl.Int64)
     frame = pl.DataFrame({"text": lines, "width": width})
-    return frame.select(
+    table = frame.select(
         line=pl.int_range(first, first + pl.len(), dtype=pl.UInt64),
         offset=(offset + pl.col("width").cum_sum() - pl.col("width")).cast(pl.UInt64),
-        text=pl.col("text").str.strip_suffix("\r"),
+        text=pl.col("text").str.strip_suffix("\r").str.strip_prefix("\ufeff"),  # files that were put together keep their marks
     )
+    return table, cut
+
+
+def _split_wide(data: bytes, newline: bytes) -> list[bytes]:
+    """Lines of a text whose characters are two bytes wide: a newline counts on a character's border."""
+    parts: list[bytes] = []
+    start = at = 0
+    while (at := data.find(newline, at)) >= 0:
+        if (at - start) % 2:
+            at += 1
+            continue
+        parts.append(data[start:at])
+        start = at = at + 2
+    return [*parts, data[start:]]
 
 
 def read(path: str, about: Input, *, stdin: BinaryIO | None = None, chunk_bytes: int = CHUNK_BYTES) -> Iterator[Chunk]:
@@ -199,13 +220,19 @@ def read(path: str, about: Input, *, stdin: BinaryIO | None = None, chunk_bytes:
     """
     try:
         raw = (stdin or sys.stdin.buffer) if path == "-" else open(path, "rb")  # noqa: SIM115  (closed below)
+        length = None
         if path != "-":
-            about.modified = os.fstat(raw.fileno()).st_mtime
+            status = os.fstat(raw.fileno())
+            about.modified, about.identity = status.st_mtime, (status.st_dev, status.st_ino)
+            if stat.S_ISREG(status.st_mode) and status.st_size:  # a log that grows meanwhile is read as it was at this moment
+                length = status.st_size
     except OSError as error:
         about.unreadable = True
-        about.problems.append(f"can't be read: {(error.strerror or str(error)).lower()}; check its permissions (the group adm can read logs on Debian)")
+        about.problems.append(
+            f"can't be read: {(error.strerror or str(error)).lower()}; check its permissions (the group adm can read logs on Debian)"
+        )
         return
-    stream = _Hashing(raw)
+    stream = _Hashing(raw, length)
     same = hashlib.sha256()
     try:
         yield from _chunks(_plain(stream, about), about, same, chunk_bytes)
@@ -226,18 +253,20 @@ def _chunks(pieces: Iterator[bytes], about: Input, sha: hashlib._Hash, chunk_byt
     held = 0
     line, offset = 1, 0
     newline = b""
-    cut: list[int] = []
     skipping = 0  # bytes of an over-long line that were thrown away
 
-    def emit(data: bytes, width: int, numbers: list[int]) -> Chunk:
+    def emit(data: bytes, ends: int, is_cut: bool = False) -> Iterator[Chunk]:
+        """Whole lines, without the newline behind the last; `ends` are the bytes that follow them up to the next line."""
         nonlocal line, offset
-        table = _table(data, about.encoding, line, offset)
-        line += table.height
-        offset += width
-        about.lines += table.height
-        return Chunk(table, tuple(numbers))
+        for part in _portions(data, newline):
+            table, cut = _table(part, about.encoding, line, offset)
+            line += table.height
+            offset += len(part) + len(newline)
+            about.lines += table.height
+            yield Chunk(table, tuple([line - 1] if is_cut and not cut else cut))
+        offset += ends - len(newline)
 
-    for piece in pieces:
+    for piece in _with_head(pieces):
         sha.update(piece)
         about.decompressed_bytes += len(piece)
         if not newline:
@@ -250,7 +279,7 @@ def _chunks(pieces: Iterator[bytes], about: Input, sha: hashlib._Hash, chunk_byt
                 skipping += len(piece)
                 continue
             data = buffer.getvalue()
-            yield emit(data, len(data) + skipping + end + len(newline), [line])
+            yield from emit(data, skipping + end + len(newline), True)
             buffer, held, skipping = io.BytesIO(), 0, 0
             piece = piece[end + len(newline) :]
         buffer.write(piece)
@@ -265,7 +294,7 @@ def _chunks(pieces: Iterator[bytes], about: Input, sha: hashlib._Hash, chunk_byt
             buffer = io.BytesIO()
             buffer.write(data[:keep])
             continue
-        yield emit(data[:end], end + len(newline), cut)
+        yield from emit(data[:end], len(newline))
         rest = data[end + len(newline) :]
         buffer, held = io.BytesIO(), len(rest)
         buffer.write(rest)
@@ -273,7 +302,32 @@ def _chunks(pieces: Iterator[bytes], about: Input, sha: hashlib._Hash, chunk_byt
     if data or skipping:
         if newline and data.endswith(newline) and not skipping:
             data = data[: -len(newline)]
-        yield emit(data, len(data) + skipping, [line] if skipping else [])
+        yield from emit(data, skipping, bool(skipping))
+
+
+def _with_head(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The pieces, the first of them long enough to tell the encoding."""
+    head = b""
+    for piece in pieces:
+        head += piece
+        if len(head) >= _PROBE_BYTES:
+            yield head
+            break
+    else:
+        if head:
+            yield head
+    yield from pieces
+
+
+def _portions(data: bytes, newline: bytes) -> Iterator[bytes]:
+    """`data`, in two or more where its lines are more than `MAX_CHUNK_LINES`."""
+    if data.count(newline) > MAX_CHUNK_LINES:
+        middle = _find_last(data[: len(data) // 2], newline)
+        if middle >= 0:
+            yield from _portions(data[:middle], newline)
+            yield from _portions(data[middle + len(newline) :], newline)
+            return
+    yield data
 
 
 def _find_end(piece: bytes, newline: bytes, at: int) -> int:
