@@ -53,7 +53,7 @@ _REFUSALS = {
         (
             550,
             "5.2.122",
-            "RecipientRateLimit; The recipient has exceeded their limit for the number of messages they can receive per hour",
+            "The recipient has exceeded their limit for the number of messages they can receive per hour",
         ),
     ),
     "blocked": ((554, "5.1.0", "Sender denied"),),

@@ -113,7 +113,7 @@ class Exim:
             n = sum(map(ord, mail.author)) % 40
             where = f"H=ws{n}.{stay.host.domains[0]} (ws{n}) [192.0.2.{60 + n}] P=esmtp"
         text = f"{sender} {where} S={stay.size}"
-        if stay.source != "bounce" or self.is_rich:
+        if mail.message_id != f"E{stay.queue_id}@{stay.host.name}":  # one that Exim had to make is not logged
             text += f" id={mail.message_id}"
         if self.is_rich:
             subject = mail.subject.replace('"', '\\"')

@@ -82,10 +82,10 @@ def _ending(stage: Stage, loop: Loop, end: str, count: int, route: list[str]) ->
     stage.facts["end"] = end
     if end == "quota":
         world.box_gates.append(gate)
-        loop.ended_by, loop.end_hosts = "quota", (world.home(taker),)
+        loop.ended_by, loop.end_reason = "quota", "full"
     elif end == "sending_limit":
         world.gates.append(gate)
-        loop.ended_by, loop.end_hosts = "sending_limit", (world.home(giver), world.home(taker))
+        loop.ended_by, loop.end_reason = "sending_limit", "limit"
     elif end == "blocked":
         world.gates.append(gate)
     else:
@@ -176,7 +176,7 @@ def _uneven(stage: Stage) -> dict[str, Any]:
         return {}
     more: dict[str, Any] = {"count": (24, 150), "lag": (2, 240), "sd": (0.15, 0.5)}
     if rng.random() < 0.4:
-        more["backlog"] = (rng.uniform(0.1, 0.4), spread(rng, 30, 300))
+        more |= {"backlog": (rng.uniform(0.1, 0.4), spread(rng, 30, 300)), "sd": (0.05, 0.25)}
     return more
 
 
@@ -277,7 +277,7 @@ def _forwarding(stage: Stage, envelope: str) -> Loop:
     members = _addresses(stage, hosts)
     for i, address in enumerate(members):
         world.aliases[address] = Alias((members[(i + 1) % len(members)],), envelope)
-    loop = stage.loop("forwarding", members, ended_by="hop_limit", end_hosts=tuple(hosts), has_times=False)
+    loop = stage.loop("forwarding", members, ended_by="hop_limit", end_reason="hops", has_times=False)
     loop.has_range = loop.counts_bounces = envelope == "self"  # the notifications come back to the ring and go round as well
     stage.facts["end"] = "hop_limit"
     for host in hosts:
@@ -315,7 +315,11 @@ def notifications(stage: Stage) -> Loop:
     """Two gateways that send their notifications with a real sender, and notify each other."""
     more = _uneven(stage) | {"prefix": "Undeliverable: ", "kind": "notification", "styles": ("script", "client")}
     return _circle(
-        stage, 2, in_flight=stage.rng.choice((1, 1, 3)), end=stage.rng.choice(("quiet", "quiet", "ongoing", "blocked")), **more
+        stage,
+        2,
+        in_flight=stage.rng.choice((1, 1, 3)) if stage.is_hard else 1,
+        end=stage.rng.choice(("quiet", "quiet", "ongoing", "blocked")),
+        **more,
     )
 
 
@@ -388,13 +392,14 @@ PLAIN: dict[str, tuple[Callable[[Stage], Loop], int]] = {
 """Kinds with the number of servers each needs."""
 HARD: dict[str, tuple[Callable[[Stage], Loop], int]] = {
     **PLAIN,
+    "forwarding_kept": (forwarding_kept, 6),
     "pair_both_null": (pair_both_null, 2),
     "pair_in_flight": (pair_in_flight, 2),
     "pair_slow": (pair_slow, 2),
     "pair_short": (pair_short, 2),
     "hub": (hub, 2),
     "ring_of_answers": (ring_of_answers, 4),
-    "forwarding_srs": (forwarding_srs, 4),
+    "forwarding_srs": (forwarding_srs, 5),
     "forwarding_own": (forwarding_own, 3),
     "forwarding_rewritten": (forwarding_rewritten, 3),
 }

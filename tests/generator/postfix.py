@@ -146,8 +146,8 @@ class Postfix:
                 text = attempt.peer.mta.answer(attempt.onward)
         elif attempt.how == "script":
             program, relay, text = "pipe", "vacation", "delivered via vacation service"
-        elif attempt.how == "command":
-            program, relay = "local", "local"
+        elif attempt.how == "command" or (refusal and refusal.reason == "loop"):
+            program, relay, box = "local", "local", "local"
         elif attempt.how == "forward" and attempt.onward:
             program, relay, text = "local", "local", f"forwarded as {attempt.onward.queue_id}"
         elif box == "lmtp":
@@ -157,7 +157,7 @@ class Postfix:
             text = text or ("delivered to maildir" if box == "virtual" else "delivered to mailbox")
         if refusal:
             dsn, text = refusal.dsn or f"{refusal.code // 100}.0.0", refusal.text
-            host = relay if box == "lmtp" and attempt.how == "box" else relay.removesuffix(":25")
+            host = relay if box == "lmtp" else relay.removesuffix(":25")
             if attempt.how == "smtp" or box == "lmtp":
                 text = f"host {host} said: {refusal.reply} (in reply to {refusal.stage} command)"
         if attempt.how == "none":

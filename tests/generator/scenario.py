@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import os
 import random
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tests.generator.world import Host, Loop, Stay
 
 MIXES = ("plain", "hard", "lookalikes", "background")
 _FORWARDING = ("forwarding_kept", "forwarding_srs", "forwarding_own")
+_SAME_S = 30.0
 _MEANING = "seed(s) + automatic replies written, each once, whether or not they were delivered; of a forwarding ring the seeds"
 
 
@@ -121,17 +123,23 @@ def _finish(name: str, mix: str, stage: Stage, rng: random.Random) -> Scenario:
     """Let it happen, write the logs, and say what is true of them."""
     world = stage.world
     world.run()
+    hosts = _logged(stage)
+    loops = [told for loop in world.loops if (told := _told(loop, hosts, world.end))]
+    if world.loops and any(len(told["members"]) < 2 for told in loops) | (not loops):
+        for host in stage.ours:  # what was kept shows too little of it
+            host.is_logged = True
+        stage.facts["view"], hosts = "all", _logged(stage)
+        loops = [told for loop in world.loops if (told := _told(loop, hosts, world.end))]
     files: dict[str, bytes] = {}
     for host in [h for h in stage.ours if h.is_logged]:
         files |= {path: body for path, body in host.mta.write(host, world.end, rng).items() if body}
-    hosts = [h for h in stage.ours if h.is_logged and any(s.at <= world.end for s in h.stays)]
     truth = {
         "scenario": name,
         "set": "generated",
         "mix": mix,
         "description": f"generated: {stage.facts['kind']}",
         "parameters": stage.facts,
-        "loops": [told for loop in world.loops if (told := _told(loop, hosts, world.end))],
+        "loops": loops,
         "storms": [],
         "benign": world.benign,
         "started": _iso(world.start),
@@ -141,42 +149,53 @@ def _finish(name: str, mix: str, stage: Stage, rng: random.Random) -> Scenario:
     return Scenario(name, files, truth, world.end)
 
 
+def _logged(stage: Stage) -> list[Host]:
+    return [h for h in stage.ours if h.is_logged and any(s.at <= stage.world.end for s in h.stays)]
+
+
 def _told(loop: Loop, hosts: list[Host], end: float) -> dict[str, object] | None:
     """What the logs that we have can show of a loop, in the shape of the recorded incidents' truth."""
     seen: dict[str, Stay] = {}
-    names: set[str] = set()
+    names: Counter[str] = Counter()
+    reasons: set[str] = set()
     for host in hosts:
+        reasons |= {refusal.reason for at, _, _, to, refusal in host.refused if at <= end and to in loop.members}
         for stay in host.stays:
             if stay.mail.loop is not loop or stay.at > end:
                 continue
             if stay.at < seen.setdefault(stay.mail.message_id, stay).at:
                 seen[stay.mail.message_id] = stay
-            names |= {stay.sender, stay.sender_out, *stay.recipients, *(a.recipient for a in stay.attempts), stay.author}
+            names.update({stay.sender, stay.sender_out, *stay.recipients, *(a.recipient for a in stay.attempts), stay.author})
+            reasons |= {a.refusal.reason for a in stay.attempts if a.refusal and a.at <= end}
+            reasons |= {stay.note}
     mails = {m.message_id: m for m in loop.mails if any(s.at <= end for s in m.stays)}
     shown = [m for m in mails if m in seen]
     if not shown:
         return None
     told: dict[str, object] = {
-        "members": [m for m in loop.members if m in names],
-        "optional_members": [m for m in loop.members if m not in names],
+        "members": [m for m in loop.members if names[m] >= 3],
+        "optional_members": [m for m in loop.members if names[m] < 3],
         "kind": loop.kind,
         "hosts": [h.name for h in hosts],
         "messages": len(shown),
         "messages_meaning": _MEANING,
         "messages_written": len(mails),
-        "ended_by": loop.ended_by if not loop.end_hosts or set(loop.end_hosts) & {*hosts} else "stopped",
+        "message_ids": shown,
+        "ended_by": loop.ended_by if not loop.end_reason or loop.end_reason in reasons else "stopped",
     }
-    told["message_ids"] = shown
     if not told["ended_by"]:
         del told["ended_by"]
-    seeds = sum(not mails[m].is_answer for m in shown)
+    seeds = [m for m in shown if not mails[m].is_answer]
     if loop.has_range:
-        told["messages_range"] = [seeds, len(mails)]
+        told["messages_range"] = [len(seeds), len(mails)]
     elif len(shown) < len(mails):
         told["messages_range"] = [len(shown), len(mails)]
-    times = sorted(seen[m].at for m in shown if mails[m].is_answer)
-    if loop.has_times and times:
-        told |= {"first": _iso(times[0]), "last": _iso(times[-1])}
+    answers = sorted(seen[m].at for m in shown if mails[m].is_answer)
+    if loop.has_times and answers:
+        told |= {"first": _iso(answers[0]), "last": _iso(answers[-1])}
+        begun = min([answers[0], *(seen[m].at for m in seeds)])
+        if answers[0] - begun > _SAME_S:  # the seed and the first answer are both a beginning, and here not the same one
+            told |= {"seeded": _iso(begun), "first_answer": told.pop("first")}
     return told
 
 

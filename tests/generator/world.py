@@ -33,8 +33,8 @@ class Loop:
     mails: list[Mail] = field(default_factory=list)
     answers: int = 0
     is_over: bool = False
-    end_hosts: tuple[Host, ...] = ()
-    """Servers whose log shows how it ended; empty when every log does."""
+    end_reason: str = ""
+    """The refusal that ends it; a log that does not show one only shows that it ended."""
     has_times: bool = True
     has_range: bool = False
     """Each turn makes a new message of the old: a reader may count the seeds, or every one."""
