@@ -24,6 +24,8 @@ _NAMES = [
     "lindgren",
     "orion",
 ]
+_SHORT = ("mx", "mx1", "mail", "relay", "smtp", "mta2", "post", "gate")
+"""Names of servers; two sites now and then give theirs the same one, and a syslog line shows no more of it."""
 _OUTSIDE = ("freemail", "posteo-like", "bigcorp", "uni-west", "webshop")
 
 
@@ -43,6 +45,7 @@ class Stage:
         self.rng, self.is_hard = rng, is_hard
         self.world = World(rng, start, end)
         names = rng.sample(_NAMES, servers)
+        self._short = rng.sample(_SHORT, len(_SHORT))
         self.ours = [self._server(rng.choice(kinds), name, i) for i, name in enumerate(names)]
         self.outside = [self._outsider(name, i) for i, name in enumerate(_OUTSIDE)]
         self.crowd = Crowd(self.world, self.ours + self.outside, rng, 20 if is_hard else 12)
@@ -51,7 +54,7 @@ class Stage:
 
     def _server(self, kind: str, name: str, i: int) -> Host:
         rng, domain = self.rng, f"{name}.example"
-        host = rng.choice(("mx", "mx1", "mail", "relay"))
+        host = rng.choice(_SHORT) if self.is_hard and rng.random() < 0.1 else self._short[i]
         ip = f"192.0.2.{10 + i}"
         if kind == "exchange":
             return self.world.add(Host(f"EX0{i + 1}.{domain}", ip, (domain,), Exchange(), daemon=f"postmaster@{domain}"))

@@ -163,8 +163,11 @@ class Postfix:
         if attempt.how == "none":
             program, relay = "error", "none"
         delay = max(0.01, attempt.at - stay.at)
-        parts = (stay.at, attempt.began, attempt.at)
-        delays = f"{_short(min(0.3, delay))}/{_short(max(0.0, parts[1] - parts[0] - 0.1))}/0.05/{_short(parts[2] - parts[1])}"
+        before = min(0.12, 0.3 * delay)
+        waited = min(max(0.0, attempt.began - stay.at - before), delay - before)
+        connected = min(0.05, delay - before - waited) if program == "smtp" else 0.0
+        spent = (before, waited, connected, delay - before - waited - connected)
+        delays = "/".join(_short(seconds) for seconds in spent)
         return program, (
             f"{qid}: to=<{attempt.recipient}>,{orig} relay={relay}, delay={_short(delay)}, delays={delays}, dsn={dsn}, "
             f"status={attempt.outcome} ({text})"
@@ -235,8 +238,8 @@ def _short(seconds: float) -> str:
     """A delay as Postfix prints it: two significant digits, no more than two decimals."""
     if seconds < 0.01:
         return "0"
-    digits = max(0, 1 - math.floor(math.log10(seconds)))
-    return f"{seconds:.{min(2, digits)}f}" if digits else str(round(seconds))
+    digits = min(2, max(0, 1 - math.floor(math.log10(seconds))))
+    return f"{seconds:.{digits}f}".rstrip("0").rstrip(".") if digits else str(round(seconds))
 
 
 def _based(number: int, base: int, width: int) -> str:

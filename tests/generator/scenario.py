@@ -194,7 +194,10 @@ def _told(loop: Loop, hosts: list[Host], end: float) -> dict[str, object] | None
     if loop.has_times and answers:
         told |= {"first": _iso(answers[0]), "last": _iso(answers[-1])}
         begun = min([answers[0], *(seen[m].at for m in seeds)])
-        if answers[0] - begun > _SAME_S:  # the seed and the first answer are both a beginning, and here not the same one
+        wrong = max(abs(h.skew_s) for h in hosts)
+        if answers[0] - begun > min(
+            _SAME_S, max(0.0, 85 - wrong)
+        ):  # the seed and the first answer are both a beginning, and here not the same one
             told |= {"seeded": _iso(begun), "first_answer": told.pop("first")}
     return told
 
