@@ -16,7 +16,7 @@ from pathlib import Path
 
 import polars as pl
 
-from maillog_forensics import __version__, allowing, drafts, grammar, incidents, intake, schema, sources, summary
+from maillog_forensics import __version__, allowing, drafts, duplicates, grammar, incidents, intake, schema, sources, summary
 from maillog_forensics import correlate as correlating
 from maillog_forensics import normalize as normalizer
 from maillog_forensics.evidence import Lines
@@ -44,7 +44,7 @@ def normalize(
     Returns
     -------
     events
-        The events table (`schema.EVENTS`) of all inputs.
+        The events table (`schema.EVENTS`) of all inputs; what two inputs tell stands in it once.
     reports
         One for each input, in the order of `sources.expand`.
     problems
@@ -62,6 +62,11 @@ def normalize(
         tables.append(table)
         reports.append(report)
     events = pl.concat(tables) if tables else schema.empty(schema.EVENTS)
+    abouts = [r.about for r in reports]
+    copies = duplicates.copies([(a.path, a.decompressed_sha256, a.decompressed_bytes) for a in abouts])
+    events, repeated = duplicates.drop(events, copies)
+    for report in reports:
+        report.duplicates = repeated.get(report.about.path, 0)
     return events, reports, problems
 
 
@@ -219,6 +224,7 @@ def _input(report: InputReport) -> InputFile:
         ignored=report.ignored,
         unrecognised=report.unrecognised,
         damaged=report.damaged,
+        duplicates=report.duplicates,
         first=report.first,
         last=report.last,
         format=report.format,

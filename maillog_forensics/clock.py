@@ -153,7 +153,9 @@ def proofs(events: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(found, schema=_PROOFS)
 
 
-_PROOFS = {"line": pl.UInt64, "_wall": pl.Datetime("us"), "_yearless": pl.Boolean, "_turn": pl.Int32, "epoch": pl.Int64}
+_PROOFS: dict[str, pl.DataType | type[pl.DataType]] = {
+    "line": pl.UInt64, "_wall": pl.Datetime("us"), "_yearless": pl.Boolean, "_turn": pl.Int32, "epoch": pl.Int64,
+}  # fmt: skip
 
 
 def rollovers(wall: pl.Series) -> pl.Series:
@@ -198,7 +200,8 @@ def decide(
     """
     if not zoneless and not yearless:
         return TimeBasis("in the stamps", "every stamp carries its zone", None)
-    zone, zone_basis, offset = "UTC", TimeBasis.zone_basis, 0
+    zone, zone_basis = "UTC", TimeBasis.zone_basis
+    offset: int | None = 0
     proved_year = None
     gaps = []
     for row in seen.to_dicts():

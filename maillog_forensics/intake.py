@@ -40,6 +40,8 @@ class InputReport:
     ignored: int = 0
     unrecognised: int = 0
     damaged: int = 0
+    duplicates: int = 0
+    """Among the parsed: lines that an earlier input told; filled in by who compares the inputs."""
     format: str = "unknown"
     first: dt.datetime | None = None
     last: dt.datetime | None = None

@@ -247,9 +247,9 @@ def _spread(rows: pl.DataFrame, record: RecordFormat) -> pl.DataFrame:
             value = value.str.replace_all(expression, f"{before}{_PART}{after}")
         parts.append(value.str.split(_PART).list.eval(pl.element().str.strip_chars()).alias(f"c.{cell}"))
     rows = rows.with_columns(parts)
-    leader = next((c for c in have if c not in record.pairs), None)
-    if leader is None:
+    if not have:
         return rows
+    leader = next((c for c in have if c not in record.pairs), have[0])  # a broken head may name a status and no recipient
     count = pl.col(f"c.{leader}").list.len().fill_null(1)
     rows = rows.with_columns(_part=pl.int_ranges(0, count)).explode("_part", empty_as_null=True, keep_nulls=True)
     return rows.with_columns(pl.col(f"c.{c}").list.get(pl.col("_part"), null_on_oob=True).alias(f"c.{c}") for c in have).drop(

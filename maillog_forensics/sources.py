@@ -288,6 +288,8 @@ def _chunks(pieces: Iterator[bytes], about: Input, sha: hashlib._Hash, chunk_byt
             continue
         data = buffer.getvalue()
         end = _find_last(data, newline)
+        if end < 0 and held <= MAX_LINE_BYTES:
+            continue
         if end < 0:  # one line fills the chunk: keep its beginning, skip the rest
             keep = MAX_LINE_BYTES
             skipping, held = held - keep, keep
