@@ -73,6 +73,7 @@ DELIVERIES: dict[str, pl.DataType | type[pl.DataType]] = {
 """One row for each recipient of a message; outcome and diagnostic are those of the last attempt, `waited_for` is what the
 last deferral said (the reason, where the last attempt only says that the retry time is over)."""
 
+_MADE_BY_EXIM = r"^E([0-9A-Za-z]{6}-[0-9A-Za-z]{6,11}-[0-9A-Za-z]{2,4})@"
 _DELIVERY_EVENTS = ("deliver", "defer", "bounce", "expire", "discard")
 
 
@@ -114,7 +115,9 @@ def correlate(events: pl.DataFrame) -> Mail:
     """
     keyed = _with_epochs(events)
     # Exchange's shadow copies, safety net and agents' records are no stays in a queue: every message would look doubled
-    inside = keyed.filter(pl.col("key").is_not_null(), (pl.col("mta") != "exchange").fill_null(True) | (pl.col("event") != "notice"))
+    inside = keyed.filter(
+        pl.col("key").is_not_null(), (pl.col("mta") != "exchange").fill_null(True) | (pl.col("event") != "notice")
+    )
     messages = _messages(inside)
     inside = inside.join(messages.select(*KEY, "mid"), on=KEY, how="left")
     deliveries = _deliveries(inside)
@@ -184,7 +187,12 @@ def _messages(inside: pl.DataFrame) -> pl.DataFrame:
     table = table.sort("first", "source", "line").with_row_index("mid")
     given = pl.col("message_id").is_not_null() & (pl.col("message_id") != "")
     own = pl.concat_str("host_key", pl.lit("/"), pl.col("key"), pl.lit("/"), pl.col("epoch").cast(pl.String))
-    return table.with_columns(logical=pl.when(given).then("message_id").otherwise(own))
+    # Exim does not log the Message-ID that it makes itself, E + message id + @host; the next host does
+    made = (
+        pl.when((pl.col("mta") == "exim") & ~given).then("queue_id").otherwise(pl.col("message_id").str.extract(_MADE_BY_EXIM, 1))
+    )
+    logical = pl.coalesce(pl.lit("exim ") + made, pl.when(given).then("message_id"), own)
+    return table.with_columns(logical=logical)
 
 
 def _deliveries(inside: pl.DataFrame) -> pl.DataFrame:
@@ -243,10 +251,19 @@ def _link(messages: pl.DataFrame, deliveries: pl.DataFrame, inside: pl.DataFrame
         "mid", "host_key", "parent_queue_id", "first", "sender", "user", "mta"
     )
     daemon = pl.col("user").fill_null("").str.contains(r"(?i)^(debian-)?exim\d*$|^mailnull$|^mail$")
+    # an autoreply transport may run as the Exim user too: only what failed, or is late, is notified of
+    failed = (
+        deliveries.filter(pl.col("event").is_in(["bounce", "expire", "defer"])).select("mid", has_failed=pl.lit(True)).unique()
+    )
     by_parent = (
         life(children, "parent_queue_id", "first")
         .filter(pl.col("other") != pl.col("mid"))
-        .select("mid", parent="other", is_notification=(pl.col("sender") == "") & daemon & (pl.col("mta") == "exim"))
+        .join(failed, left_on="other", right_on="mid", how="left")
+        .select(
+            "mid",
+            parent="other",
+            is_notification=(pl.col("sender") == "") & daemon & (pl.col("mta") == "exim") & pl.col("has_failed").fill_null(False),
+        )
     )
     links = (
         pl.concat([by_notice, by_parent])

@@ -162,7 +162,7 @@ def _from_rows(loop: Loop, edges: pl.DataFrame, mail: Mail) -> Draft:
         logicals.to_list(),
         started,
         ended,
-        logicals.len() + refused,
+        max(loop.messages or 0, logicals.len()) + refused,
         stays.height,
         loop.copies,
         loop.turns,
@@ -306,12 +306,8 @@ def _from_storm(storm: Storm, edges: pl.DataFrame, mail: Mail) -> Draft:
 
 def _inside_loop(storm: Storm, drafts: list[Draft]) -> bool:
     """A storm to a member of a loop, made of the loop's own notifications, is the loop."""
-    for d in drafts:
-        if storm.target in d.members and d.verdict == "loop":
-            own = set(d.logicals)
-            if sum(x in own for x in storm.logicals) > 0.5 * len(storm.logicals):
-                return True
-    return False
+    own = {x for d in drafts if storm.target in d.members and d.verdict == "loop" for x in d.logicals}
+    return sum(x in own for x in storm.logicals) > 0.5 * len(storm.logicals)
 
 
 def _merge_runs(drafts: list[Draft], edges: pl.DataFrame, mail: Mail) -> list[Draft]:

@@ -119,9 +119,30 @@ def _shape(part: pl.DataFrame, parameters: RingParameters) -> tuple[list[str], f
         sizes = [s for s in host["size"].to_list() if s is not None]
         growing += sum(b > a for a, b in itertools.pairwise(sizes))
         total += max(0, len(sizes) - 1)
-    ids = set(part["queue_id"].drop_nulls().to_list())
-    links = sum(1 for n in part["next_queue_id"].to_list() if n in ids)
-    return members, growing / total if total else 0.0, links >= parameters.min_visits
+    return members, growing / total if total else 0.0, _comes_back(part, parameters)
+
+
+def _comes_back(part: pl.DataFrame, parameters: RingParameters) -> bool:
+    """Whether logged next hops lead the message back to a mailbox of a host where it has been, often enough.
+
+    A report that is sent again and again under one Message-ID is handed on each time, but never comes back.
+    """
+    stays = part.unique("mid", maintain_order=True).select("mid", "queue_id", "host_key", "to_box", "next_queue_id").rows()
+    following = {queue_id: (mid, next_id) for mid, queue_id, _, _, next_id in stays if queue_id}
+    place = {mid: (host, box) for mid, _, host, box, _ in stays}
+    reached = {following[next_id][0] for *_, next_id in stays if next_id in following}
+    for mid, _, _, _, next_id in stays:
+        if mid in reached:
+            continue  # not where a chain begins
+        visits = Counter([place[mid]])
+        seen = {mid}
+        while next_id in following and following[next_id][0] not in seen:
+            node, next_id = following[next_id]
+            seen.add(node)
+            visits[place[node]] += 1
+        if max(visits.values()) >= parameters.min_visits:
+            return True
+    return False
 
 
 def _leaves(part: pl.DataFrame, mailbox: str) -> bool:

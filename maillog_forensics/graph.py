@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from maillog_forensics import schema
+from maillog_forensics import schema, skew
 from maillog_forensics.addresses import domain
 from maillog_forensics.correlate import Mail
 
@@ -46,7 +46,7 @@ RESPONDER_WORDS = (
 )
 """Names that administrators and programs give to transports and users which answer mail."""
 
-ANSWER_WITHIN = "4h"
+ANSWER_WITHIN = "26h"
 """How far back an unlinked null-sender message may look for the mail that provoked it."""
 
 
@@ -66,6 +66,7 @@ def edges(mail: Mail) -> pl.DataFrame:
     -----
     Group-bys and as-of joins: n log n in the number of deliveries.
     """
+    mail = _on_one_clock(mail)
     messages = _authors(mail)
     told = mail.deliveries.group_by("mid", "to_box").agg(
         arrived=pl.col("last").max(),
@@ -86,7 +87,7 @@ def edges(mail: Mail) -> pl.DataFrame:
         rows.group_by("logical", "author", "to_box", maintain_order=True)
         .agg(
             sent=pl.col("first").min(),
-            born=pl.coalesce(pl.col("first").filter(~pl.col("is_handed_on")).min(), pl.col("first").min()),
+            born=pl.coalesce(pl.col("own_first").filter(~pl.col("is_handed_on")).min(), pl.col("own_first").min()),
             arrived=pl.col("arrived").max(),
             size=pl.col("size").drop_nulls().first(),
             stays=pl.len(),
@@ -106,6 +107,21 @@ def edges(mail: Mail) -> pl.DataFrame:
         .sort("sent", "order", "logical")
     )
     return schema.conform(table, EDGES, "edges")
+
+
+def _on_one_clock(mail: Mail) -> Mail:
+    """Times of messages and deliveries corrected by the skew of their hosts' clocks; `born` keeps the host's own."""
+    skewed = skew.offsets(mail)
+    messages = mail.messages.with_columns(own_first=pl.col("first"))
+    if not skewed:
+        return Mail(messages, mail.deliveries, mail.attempts, mail.until)
+    ahead = pl.duration(seconds=pl.col("host_key").replace_strict(skewed, default=0.0, return_dtype=pl.Float64))
+    hosts = mail.messages.select("mid", "host_key")
+    deliveries = mail.deliveries.join(hosts, on="mid", how="left", maintain_order="left")
+    deliveries = deliveries.with_columns(first=pl.col("first") - ahead, last=pl.col("last") - ahead).drop("host_key")
+    return Mail(
+        messages.with_columns(first=pl.col("first") - ahead, last=pl.col("last") - ahead), deliveries, mail.attempts, mail.until
+    )
 
 
 def _authors(mail: Mail) -> pl.DataFrame:
@@ -140,9 +156,31 @@ def _authors(mail: Mail) -> pl.DataFrame:
         author=pl.coalesce("author", "_told"), is_notification=pl.col("is_notification") | pl.col("_note").fill_null(False)
     )
     open_ones = messages.filter(pl.col("author").is_null() & pl.col("is_daemonic"))
-    guessed = _by_conversation(open_ones, messages, mail.deliveries)
-    return messages.join(guessed, on="mid", how="left").with_columns(
-        is_inferred=pl.col("author").is_null() & pl.col("_guess").is_not_null(), author=pl.coalesce("author", "_guess")
+    messages = messages.with_columns(is_inferred=pl.lit(False))
+    for _ in range(3):  # who was written to is known only when the null senders before are: a few rounds settle it
+        if open_ones.is_empty():
+            break
+        guessed = _by_conversation(open_ones, messages, mail.deliveries)
+        messages = (
+            messages.join(guessed, on="logical", how="left")
+            .with_columns(
+                is_inferred=pl.col("is_inferred") | (pl.col("author").is_null() & pl.col("_guess").is_not_null()),
+                author=pl.coalesce("author", "_guess"),
+            )
+            .drop("_guess")
+        )
+        open_ones = messages.filter(pl.col("author").is_null() & pl.col("is_daemonic"))
+    daemon = pl.lit("mailer-daemon@") + pl.coalesce(
+        pl.when(~pl.col("client_host").is_in(["unknown", "localhost"])).then(pl.col("client_host").str.to_lowercase()), "host_key"
+    )
+    named = open_ones.sort("first", "mid").group_by("logical", maintain_order=True).agg(_guess=daemon.drop_nulls().last())
+    return (
+        messages.join(named, on="logical", how="left")
+        .with_columns(
+            is_inferred=pl.col("is_inferred") | (pl.col("author").is_null() & pl.col("_guess").is_not_null()),
+            author=pl.coalesce("author", "_guess"),
+        )
+        .drop("_guess")
     )
 
 
@@ -193,10 +231,10 @@ def _by_responder(messages: pl.DataFrame, deliveries: pl.DataFrame) -> pl.DataFr
 def _by_conversation(open_ones: pl.DataFrame, messages: pl.DataFrame, deliveries: pl.DataFrame) -> pl.DataFrame:
     """Who was written to before: the latest mail from this notification's recipient, preferably to the domain it came from."""
     if open_ones.is_empty():
-        return pl.DataFrame(schema={"mid": pl.UInt32, "_guess": pl.String})
+        return pl.DataFrame(schema={"logical": pl.String, "_guess": pl.String})
     to = deliveries.select("mid", "to_box").unique(maintain_order=True)
     asked = (
-        open_ones.select("mid", "first", "client_host", "host_key")
+        open_ones.select("mid", "logical", "first", "client_host", "host_key")
         .join(to, on="mid")
         .with_columns(near=pl.col("client_host").fill_null("").str.to_lowercase().str.extract(r"([^.]+\.[^.]+)$", 1))
         .sort("first")
@@ -218,9 +256,15 @@ def _by_conversation(open_ones: pl.DataFrame, messages: pl.DataFrame, deliveries
         tolerance=ANSWER_WITHIN,
         check_sortedness=False,
     )
-    daemon = pl.lit("mailer-daemon@") + pl.coalesce(
-        pl.when(~pl.col("client_host").is_in(["unknown", "localhost"])).then(pl.col("client_host").str.to_lowercase()), "host_key"
-    )
-    return (
-        same.with_columns(_guess=pl.coalesce("peer", daemon)).group_by("mid", maintain_order=True).agg(pl.col("_guess").first())
-    )
+    home = asked.filter(pl.col("client_host").is_null()).join_asof(
+        earlier.select("author", "sent", "peer"),
+        left_on="first",
+        right_on="sent",
+        by_left="to_box",
+        by_right="author",
+        strategy="backward",
+        tolerance=ANSWER_WITHIN,
+        check_sortedness=False,
+    )  # submitted on this host: the domain it came from tells nothing
+    both = pl.concat([table.select("mid", "logical", "first", "peer") for table in (same, home)]).drop_nulls("peer")
+    return both.sort("first", "mid").group_by("logical", maintain_order=True).agg(_guess=pl.col("peer").first())

@@ -26,6 +26,8 @@ class ListParameters:
     """Posts of one responder, each after a copy."""
     min_ratio: float = 0.6
     """Part of the copies that an unmarked responder answers; people answer few."""
+    at_once_s: float = 30.0
+    """Ten posts at such a median lag are no person's, even where a counter or a queue leaves many copies without an answer."""
     quick_s: float = 300.0
     """Median lag of an unmarked responder; a member who answers everything within this is no person."""
 
@@ -123,7 +125,8 @@ def _examine(
             and ratio >= parameters.min_ratio
             and caused.height >= 2 * parameters.min_answers
         )
-        if not (machine or eager):
+        flood = lag is not None and lag.median_s <= parameters.at_once_s and caused.height >= 2 * parameters.min_answers
+        if not (machine or eager or flood):
             continue
         responders.append(
             Step(
@@ -168,7 +171,9 @@ def _examine(
     seconds = run["second"].to_list()
     between = lags([b - a for a, b in pairwise(seconds)])
     marked_all = all(s.marked >= 0.6 * len(s.times) for s in responders)
-    sent_out = copies.join(run.select("logical").unique(), on="logical", how="semi")
+    # posts of members whose own hosts' logs are missing show only as what the list sends on
+    passed = copies.filter(pl.col("second").is_between(run["second"][0], last + 60)) if not run.is_empty() else copies.clear()
+    sent_out = copies.join(pl.concat([run.select("logical"), passed.select("logical")]).unique(), on="logical", how="semi")
     if sent_out.height < run.height:  # no list that sends nothing on
         return None
     list_step = Step(address, names[0], sent_out["second"].sort().to_list(), None, program="list")
@@ -191,5 +196,5 @@ def _examine(
         turns=max(len(s.times) for s in responders),
         period_s=between.median_s if between else None,
         copies=sent_out.height,
-        messages=run["logical"].n_unique(),
+        messages=len({*run["logical"].to_list(), *passed["logical"].to_list()}),
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal
 
 import polars as pl
@@ -35,8 +36,17 @@ class PairParameters:
     """A side that answers within this was never seen to be a person more than 4 times in a row."""
     min_share: float = 0.7
     """Part of a stretch that must keep the rhythm."""
+    mixed_gap_s: float = 120.0
+    """Where jitter has mixed several messages in flight, only changes as quick as this tell."""
+    at_once_s: float = 10.0
+    min_quick: int = 12
+    """So many answers within `at_once_s`, from both sides, are no person's, whatever delays lie between them."""
     max_wander: float = 0.4
     """With several messages in flight: standard deviation of the lags against the time between messages."""
+    far_spread: float = 0.75
+    """… but not any: what varies more than this is people, however long they keep at it."""
+    far_margin: float = 2.5
+    """A run so many times longer than people's needs no regularity: jitter, retries and skewed clocks spoil it."""
     max_pairs: int = 200_000
     """Budget: pairs beyond it are not examined, and the report says so."""
 
@@ -183,14 +193,22 @@ def examine(low: str, high: str, data: dict[str, list[Any]], stretch: list[int],
         return None
     gaps = [(times[b] - times[a], up[b], j) for j, (a, b) in enumerate(itertools.pairwise(stretch), 1) if up[a] != up[b]]
     in_flight = len(gaps) < 0.75 * (len(stretch) - 1)
+    mixed = False
     if in_flight:
+        stretch = _densest(stretch, times)
+        ups, downs = [k for k in stretch if up[k]], [k for k in stretch if not up[k]]
+        gaps = [(times[b] - times[a], up[b], j) for j, (a, b) in enumerate(pairwise(stretch), 1) if up[a] != up[b]]
         if len(stretch) < parameters.min_in_flight:
             return None
         forward = rhythm.align([times[k] for k in downs], [times[k] for k in ups])
         backward = rhythm.align([times[k] for k in ups], [times[k] for k in downs])
-        if not forward or not backward or max(forward[1], backward[1]) > parameters.max_wander:
-            return None
-        lag_up, lag_down = rhythm.lags(forward[0]), rhythm.lags(backward[0])
+        aligned = forward and backward and max(forward[1], backward[1]) <= parameters.max_wander
+        if aligned and forward and backward:
+            lag_up, lag_down = rhythm.lags(forward[0]), rhythm.lags(backward[0])
+        else:
+            mixed = True  # jitter has mixed them up; only a very long run of quick changes between the two can tell
+            lag_up = rhythm.lags([g for g, by_up, _ in gaps if by_up])
+            lag_down = rhythm.lags([g for g, by_up, _ in gaps if not by_up])
         span = stretch
     else:
         lag_up = rhythm.lags([g for g, by_up, _ in gaps if by_up])
@@ -208,14 +226,49 @@ def examine(low: str, high: str, data: dict[str, list[Any]], stretch: list[int],
         if last < first:
             return None
         span = stretch[where[first] - 1 : where[last] + 1]
+        span = _widened(span, stretch, times, up)
         if len(span) < parameters.min_share * len(stretch) and len(span) < 40:
             return None  # a regular-looking piece picked out of an irregular stretch proves nothing; a finer scale may find it
-        inside = [(g, b) for g, b, j in gaps if where[first] <= j <= where[last]]
+        inside = [(times[b] - times[a], up[b]) for a, b in pairwise(span) if up[a] != up[b]]
         lag_up = rhythm.lags([g for g, b in inside if b])
         lag_down = rhythm.lags([g for g, b in inside if not b])
     if lag_up is None or lag_down is None or len(span) < parameters.min_marked:
         return None
-    return _judge(low, high, data, span, lag_up, lag_down, in_flight, parameters)
+    return _judge(low, high, data, span, lag_up, lag_down, in_flight, mixed, parameters)
+
+
+def _widened(span: list[int], stretch: list[int], times: list[float], up: list[bool]) -> list[int]:
+    """The span with its first and last turns, which jitter or a slow queue may have put out of the rhythm.
+
+    It grows while the two go on in turn, and no gap is longer than nearly all within the span, times three.
+    """
+    gaps = sorted(times[b] - times[a] for a, b in pairwise(span))
+    border = max(3 * gaps[int(0.93 * (len(gaps) - 1))], 30.0)
+    first, last = stretch.index(span[0]), stretch.index(span[-1])
+    while (
+        first > 0 and up[stretch[first - 1]] != up[stretch[first]] and times[stretch[first]] - times[stretch[first - 1]] <= border
+    ):
+        first -= 1
+    while (
+        last + 1 < len(stretch)
+        and up[stretch[last + 1]] != up[stretch[last]]
+        and times[stretch[last + 1]] - times[stretch[last]] <= border
+    ):
+        last += 1
+    return stretch[first : last + 1]
+
+
+def _densest(stretch: list[int], times: list[float]) -> list[int]:
+    """The largest piece of a stretch without a gap far above the usual one."""
+    gaps = sorted(times[b] - times[a] for a, b in pairwise(stretch))
+    border = max(20 * gaps[len(gaps) // 2], 120.0)
+    pieces, piece = [], [stretch[0]]
+    for a, b in pairwise(stretch):
+        if times[b] - times[a] > border:
+            pieces.append(piece)
+            piece = []
+        piece.append(b)
+    return max([*pieces, piece], key=len)
 
 
 def _log_ratio(a: float, b: float) -> float:
@@ -232,6 +285,7 @@ def _judge(
     lag_up: rhythm.Lags,
     lag_down: rhythm.Lags,
     in_flight: bool,
+    mixed: bool,
     parameters: PairParameters,
 ) -> Loop | None:
     times, up = data["second"], data["up"]
@@ -263,13 +317,25 @@ def _judge(
     limit = rhythm.regularity_limit(n)
     human = rhythm.longest_human_run(usual_gap)
     both_marked = all(s.marked >= 0.6 * len(s.times) for s in steps)
-    regular = all(s.lags and s.lags.spread <= limit for s in steps)
-    long_run = n >= parameters.run_margin * human + 2 and all(
-        (s.lags and s.lags.spread <= rhythm.loosest_spread(n)) or s.lags.median_s <= 3 for s in steps
-    )
-    one_marked = any(s.marked >= 0.6 * len(s.times) for s in steps)
-    rest_regular = all(s.lags and (s.lags.spread <= limit + 0.08) for s in steps if s.marked < 0.6 * len(s.times))
     worst = max(s.lags.spread for s in steps if s.lags)
+    regular = not mixed and all(s.lags and s.lags.spread <= limit for s in steps)
+    longest = len(span) if not in_flight else 1 + sum(up[a] != up[b] for a, b in pairwise(span))
+    bounded = not mixed and worst <= parameters.far_spread
+    far_beyond = (bounded and longest >= parameters.far_margin * human + 2) or (
+        mixed and n >= 50 and usual_gap <= parameters.mixed_gap_s and longest >= 2 * human + 2
+    )
+    flips = [(times[b] - times[a], up[b]) for a, b in pairwise(span) if up[a] != up[b]]
+    at_once = [by_up for gap, by_up in flips if gap <= parameters.at_once_s]
+    often_quick = (
+        len(at_once) >= max(parameters.min_quick, 0.6 * len(flips)) and min(sum(at_once), len(at_once) - sum(at_once)) >= 4
+    )
+    far_beyond = far_beyond or often_quick
+    steady = not mixed and all(s.lags and (s.lags.spread <= rhythm.loosest_spread(n) or s.lags.median_s <= 3) for s in steps)
+    long_run = far_beyond or (longest >= parameters.run_margin * human + 2 and steady)
+    one_marked = any(s.marked >= 0.6 * len(s.times) for s in steps)
+    rest = [s.lags.spread for s in steps if s.lags and s.marked < 0.6 * len(s.times)]
+    rest_limit = parameters.far_spread if longest >= parameters.run_margin * human + 2 else limit + 0.08
+    rest_regular = all(spread <= rest_limit for spread in rest)
     if n >= parameters.min_messages or both_marked:
         factors.append(
             (
@@ -353,7 +419,8 @@ def _look_alikes(
     if known:
         c = known[0]
         words = f"the times drift (residual {c.drift:.2f} of the change per turn, clock: 0.7; correlation {c.correlation:+.2f}, clock: -0.5)"
-        if follows and not both_marked:
+        surely = all(k.is_round and k.drift < 0.9 and k.correlation < -0.25 for k in known)
+        if follows and (surely or not both_marked):
             verdict = "echo probe or schedulers of one period"
             out.append(
                 LookAlike(

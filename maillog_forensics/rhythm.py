@@ -16,6 +16,9 @@ from statistics import median
 HUMAN_RUNS = ((15.0, 4), (60.0, 8), (120.0, 11), (300.0, 17), (600.0, 39), (7200.0, 60), (86400.0, 120))
 """Longest strict alternation A>B>A>… seen among people, by the gap that was never exceeded (15 s and 1 day extrapolated)."""
 
+SHORTEST_CLOCK_S = 12.0
+"""Nobody schedules mail more often; a shorter period is a machine's own."""
+
 ROUND_PERIODS = (60, 120, 180, 300, 600, 900, 1200, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
 """Periods that people give to schedulers (seconds)."""
 
@@ -117,6 +120,8 @@ def clock(times: list[float]) -> Clock | None:
     bottom = sum(d * d for d in turns)
     correlation = top / bottom if bottom > 0 else 0.0
     drift = sd_rest / sd_turn if sd_turn > 0 else 0.0
+    if slope < SHORTEST_CLOCK_S:
+        return Clock(slope, drift, correlation, False, False)
     near = any(abs(slope - p) <= 0.004 * p + 0.05 for p in ROUND_PERIODS)
     if sd_turn < 1e-9:
         follows = True
