@@ -146,19 +146,20 @@ def _prove_envelope(name: str, file: str, sample: Sample, plan: Plan) -> list[st
     )
     where = f"{Path(file).name}:{sample.line}"
     faults = []
-    for e in plan.envelopes:
+    for e in plan.envelopes:  # one further down the file may fit as well: the first wins
         opened, _ = envelopes.open_envelopes(lines, plan, (e.envelope.name,))
         if opened.is_empty():
             if e.envelope.name == name:
                 faults.append(f"{where}: the envelope {name} does not take its own sample")
             continue
         if e.envelope.name != name:
-            faults.append(f"{where}: this sample is claimed by the envelope {e.envelope.name} too")
+            faults.append(f"{where}: this sample is claimed by the envelope {e.envelope.name} before")
             continue
         row = opened.rename({"stamp": "time"}).to_dicts()[0]
         faults += [
             f"{where}: {k} should be {v!r}, is {row.get(k)!r}" for k, v in sample.expect.items() if (row.get(k) or "") != v
         ]
+        return faults
     return faults
 
 
@@ -179,7 +180,7 @@ def explain(line: str, parsers: Path | None = None) -> str:
         return "\n".join(out) + "\n"
     if opened.is_empty():
         return "no envelope fits: the line does not begin like a log record that this program knows (see 'formats list')\n"
-    opened, _ = envelopes.open_nested(opened, plan)
+    opened = envelopes.unfold(envelopes.open_nested(opened, plan))
     opened = normalize.split_tags(opened, plan)
     row = opened.to_dicts()[0]
     out = [

@@ -9,6 +9,16 @@ from maillog_forensics.matching import match
 from maillog_forensics.patterns import BUILT_IN
 from maillog_forensics.plan import Plan
 
+OPENED = {
+    "line": pl.UInt64, "offset": pl.UInt64, "stamp": pl.String, "stamp_kind": pl.String, "host": pl.String, "tag": pl.String,
+    "pid": pl.String, "zone": pl.String, "message": pl.String, "format": pl.String,
+}  # fmt: skip
+"""A line whose envelope was taken off. `stamp_kind` is the type of hole that read the stamp; `format` is NULL where the tag decides."""
+
+_NESTED = rf"^(?:<[0-9]+>)?(?:{BUILT_IN['bsd']}|{BUILT_IN['iso']}|[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}} [0-9:.]+) |^(?:stdout|stderr) [FP] "
+_BARE = r"^(?P<tag>[^\s\[\]:]+/[^\s\[\]:]+)\[(?P<pid>[0-9]+)\]: (?P<message>.*)$"
+_DEEPEST = 3
+
 
 def open_envelopes(lines: pl.DataFrame, plan: Plan, order: tuple[str, ...] | None = None) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Take the envelope off every line.
@@ -23,10 +33,10 @@ def open_envelopes(lines: pl.DataFrame, plan: Plan, order: tuple[str, ...] | Non
     Returns
     -------
     opened, rest
-        `opened` has in addition stamp, stamp_kind, host, tag, pid, zone, message, format (all strings).
+        `opened` has the columns of `OPENED`.
     """
     chosen = plan.envelopes if order is None else tuple(e for n in order for e in plan.envelopes if e.envelope.name == n)
-    out, rest = [], lines
+    out, rest = [pl.DataFrame(schema=OPENED)], lines
     for e in chosen:
         if rest.is_empty():
             break
@@ -40,53 +50,102 @@ def open_envelopes(lines: pl.DataFrame, plan: Plan, order: tuple[str, ...] | Non
                 break
             taken, rest = match(rest, pattern, "text")
             if taken.height:
-                out.append(_envelope_columns(taken, pattern.types.get("time", ""), e.envelope))
-    opened = pl.concat(out) if out else _envelope_columns(lines.clear(), "", None)
-    return opened, rest
+                out.append(_columns(taken, pattern.types.get("time", ""), e.envelope))
+    return (out[1] if len(out) == 2 else pl.concat(out)), rest
 
 
-def _envelope_columns(taken: pl.DataFrame, kind: str, envelope: Envelope | None) -> pl.DataFrame:
-    def part(name: str) -> pl.Expr:
-        return pl.col(name).cast(pl.String) if name in taken.columns else pl.lit(None, dtype=pl.String)
-
+def _columns(taken: pl.DataFrame, kind: str, envelope: Envelope) -> pl.DataFrame:
+    given = {"stamp": "time", "stamp_kind": pl.lit(kind), "format": pl.lit(envelope.format, dtype=pl.String)}
     return taken.select(
-        "line", "offset",
-        part("time").alias("stamp"),
-        pl.lit(kind, dtype=pl.String).alias("stamp_kind"),
-        part("host").alias("host"),
-        part("tag").alias("tag"),
-        part("pid").alias("pid"),
-        part("zone").alias("zone"),
-        part("message").alias("message"),
-        pl.lit(envelope.format if envelope else None, dtype=pl.String).alias("format"),
-    )  # fmt: skip
+        (value if isinstance(value, pl.Expr) else pl.col(value) if value in taken.columns else pl.lit(None, dtype=t)).alias(c)
+        for c, t in OPENED.items()
+        for value in (given.get(c, c),)
+    )
+
+
+# --- JSON -------------------------------------------------------------------------------------------------------------
 
 
 def _open_json(rows: pl.DataFrame, envelope: Envelope) -> tuple[pl.DataFrame, pl.DataFrame]:
-    likely = rows["text"].str.starts_with("{") & rows["text"].str.contains(f'"{envelope.json_paths["message"][0]}"', literal=True)
+    """One object a line. Text that is NULL (journald: too large to show) becomes empty, so that the ledger can call it damaged."""
+    keys = {part: key for part, (key, _) in envelope.json_paths.items()}
+    likely = rows["text"].str.starts_with("{") & rows["text"].str.contains(f'"{keys["message"]}"', literal=True)
+    likely &= rows["text"].str.contains(f'"{keys["time"]}"', literal=True)
     if not likely.any():
         return rows.clear(), rows
-    parts = {p: pl.col("text").str.json_path_match(f"$.{key}") for p, (key, _) in envelope.json_paths.items()}
+    parts = {
+        part: pl.coalesce(pl.col("text").str.json_path_match(f"$.{key}") for key in choice.split("|")) for part, choice in keys.items()
+    }
     taken = rows.filter(likely).with_columns(**parts)
-    good = taken["message"].is_not_null() & taken["time"].is_not_null()
-    bytes_array = pl.col("message").str.starts_with("[") & pl.col("message").str.contains(r"^\[[0-9, ]+\]$")
-    taken = taken.filter(good).with_columns(
-        message=pl.when(bytes_array).then(_from_byte_values(pl.col("message"))).otherwise(pl.col("message")).str.strip_suffix("\n")
-    )
-    kind = envelope.json_paths["time"][1]
+    good = taken["time"].is_not_null()
+    message = pl.col("message").fill_null("")
+    if taken["message"].str.starts_with("[").any():
+        bytes_array = message.str.contains(r"^\[[0-9, ]+\]$")
+        message = pl.when(bytes_array).then(from_byte_values(message)).otherwise(message)
+    taken = taken.filter(good).with_columns(message=message.str.strip_chars_end("\r\n"))
     rest = pl.concat([rows.filter(~likely), rows.filter(likely).filter(~good)])
-    return _envelope_columns(taken, kind, envelope), rest
+    return _columns(taken, envelope.json_paths["time"][1], envelope), rest
 
 
-def _from_byte_values(column: pl.Expr) -> pl.Expr:
-    """journald writes text that is not clean UTF-8 as an array of byte values."""
+_HEX = [f"{n:02x}" for n in range(256)]
+
+
+def from_byte_values(column: pl.Expr) -> pl.Expr:
+    """journald writes text that is not clean UTF-8 as an array of byte values; broken bytes stay visible as backslash escapes."""
     number = pl.element().str.strip_chars(" []").cast(pl.Int32, strict=False)
-    char = pl.when(number.is_between(32, 126)).then(number).otherwise(63)
-    return column.str.split(",").list.eval(_ascii(char)).list.join("")
+    digits = column.str.split(",").list.eval(number.replace_strict(list(range(256)), _HEX, default="3f", return_dtype=pl.String))
+    clean = digits.list.join("").str.decode("hex", strict=False).cast(pl.String, strict=False)
+    shown = [chr(n) if 32 <= n < 127 else f"\\x{n:02x}" for n in range(256)]
+    escaped = digits.list.eval(pl.element().replace_strict(_HEX, shown, default="?", return_dtype=pl.String)).list.join("")
+    return pl.coalesce(clean, escaped)
 
 
-def _ascii(number: pl.Expr) -> pl.Expr:
-    return number.replace_strict(list(range(32, 127)), [chr(n) for n in range(32, 127)], default="?", return_dtype=pl.String)
+# --- a record inside a record -----------------------------------------------------------------------------------------
+
+
+def open_nested(opened: pl.DataFrame, plan: Plan) -> pl.DataFrame:
+    """A record inside a record (a container's log shipper around a syslog line): the inner one counts.
+
+    The inner envelope's time is the mail server's own; where it lacks the year, the outer stamp takes its place, which has
+    the year and most often the zone. A shipper that lags behind makes such times late.
+    """
+    for _ in range(_DEEPEST):
+        inside = opened["message"].str.contains(_NESTED)
+        if not inside.any():
+            break
+        inner = opened.filter(inside)
+        again, _left = open_envelopes(inner.select("line", "offset", text="message"), plan)
+        if again.is_empty():
+            break
+        outer = inner.select("line", outer_stamp="stamp", outer_kind="stamp_kind", outer_host="host", outer_tag="tag", outer_pid="pid")
+        again = again.join(outer, on="line", how="left", maintain_order="left")
+        yearless = (pl.col("stamp_kind") == "bsd") & ~pl.col("outer_kind").is_in(["bsd", ""])
+        again = again.with_columns(
+            stamp=pl.when(yearless | (pl.col("stamp_kind") == "")).then("outer_stamp").otherwise("stamp"),
+            stamp_kind=pl.when(yearless | (pl.col("stamp_kind") == "")).then("outer_kind").otherwise("stamp_kind"),
+            host=pl.coalesce("host", "outer_host"),
+            tag=pl.coalesce("tag", "outer_tag"),
+            pid=pl.coalesce("pid", "outer_pid"),
+        ).select(opened.columns)
+        opened = pl.concat([opened.join(again.select("line"), on="line", how="anti", maintain_order="left"), again]).sort("line")
+    return _open_bare(opened)
+
+
+def _open_bare(opened: pl.DataFrame) -> pl.DataFrame:
+    """Containers whose syslog daemon writes no stamp: `postfix/smtpd[85]: …` is all that is inside."""
+    tagless = opened["tag"].is_null() & opened["format"].is_null()
+    if not tagless.any():
+        return opened
+    inner = pl.col("message").str.extract_groups(_BARE)
+    there = tagless & opened["message"].str.contains(_BARE)
+    if not there.any():
+        return opened
+    return opened.with_columns(
+        pl.when(there).then(inner.struct.field(name)).otherwise(name).alias(name) for name in ("tag", "pid", "message")
+    )
+
+
+# --- records in parts, and records that stand for several --------------------------------------------------------------
 
 
 def join_parts(opened: pl.DataFrame, plan: Plan) -> tuple[pl.DataFrame, pl.Series]:
@@ -122,25 +181,58 @@ def join_parts(opened: pl.DataFrame, plan: Plan) -> tuple[pl.DataFrame, pl.Serie
     return opened, pl.concat(swallowed)
 
 
-def open_nested(opened: pl.DataFrame, plan: Plan) -> tuple[pl.DataFrame, int]:
-    """A record inside a record (a container's log shipper around a syslog line): the inner one counts.
+MOST_REPEATS = 10_000
+"""A line that claims more repetitions than this counts as this many: the number is only text."""
 
-    The inner envelope's time is the mail server's own; where it lacks the year, the outer stamp lends it.
+
+def unfold(opened: pl.DataFrame) -> pl.DataFrame:
+    """Lines that stand for repetitions get the text they repeat, and `_times`.
+
+    rsyslog and syslog-ng name the text (`message repeated 3 times: [ text]`); BSD's syslogd means the line before it from the same
+    host, which must be in the same chunk. One that follows nothing keeps its words and is a matter of the log daemon.
     """
-    inner = opened.filter(pl.col("message").str.contains(rf"^(?:<[0-9]+>)?(?:{BUILT_IN['bsd']}|{BUILT_IN['iso']}|[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}} [0-9:.]+) "))
-    if inner.is_empty():
-        return opened, 0
-    again, _ = open_envelopes(inner.select("line", "offset", text="message"), plan)
-    if again.is_empty():
-        return opened, 0
-    outer = inner.select("line", outer_stamp="stamp", outer_kind="stamp_kind", outer_host="host", outer_tag="tag", outer_pid="pid")
-    again = again.join(outer, on="line", how="left", maintain_order="left")
-    yearless = (pl.col("stamp_kind") == "bsd") & (pl.col("outer_kind") != "bsd")
-    again = again.with_columns(
-        stamp=pl.when(yearless).then("outer_stamp").otherwise("stamp"),
-        stamp_kind=pl.when(yearless).then("outer_kind").otherwise("stamp_kind"),
-        host=pl.coalesce("host", "outer_host"),
-        tag=pl.coalesce("tag", "outer_tag"),
-        pid=pl.coalesce("pid", "outer_pid"),
-    ).select(opened.columns)
-    return pl.concat([opened.join(again.select("line"), on="line", how="anti", maintain_order="left"), again]).sort("line"), again.height
+    text = opened["message"]
+    named = text.str.starts_with("message repeated ")
+    before = text.str.starts_with("last message repeated ")
+    if not named.any() and not before.any():
+        return opened
+    told = pl.col("message").str.extract_groups(r"^message repeated (?P<n>[0-9]+) times?: \[ ?(?P<text>.*)\]$")
+    meant = pl.col("message").str.extract(r"^last message repeated ([0-9]+) times?$", 1)
+    opened = opened.with_columns(_told=told, _meant=meant).sort("line")
+    times = pl.coalesce(pl.col("_told").struct.field("n"), "_meant").cast(pl.Int64, strict=False).clip(1, MOST_REPEATS)
+    last = {c: pl.when(pl.col("_meant").is_null()).then(c).forward_fill().over("host") for c in ("message", "tag", "pid", "format")}
+    follows = pl.col("_meant").is_not_null() & last["message"].is_not_null()
+    return opened.with_columns(
+        message=pl.when(follows).then(last["message"]).otherwise(pl.coalesce(pl.col("_told").struct.field("text"), "message")),
+        tag=pl.when(follows).then(last["tag"]).when(pl.col("_meant").is_not_null()).then(pl.lit("syslogd")).otherwise("tag"),
+        pid=pl.when(follows).then(last["pid"]).otherwise("pid"),
+        format=pl.when(follows).then(last["format"]).otherwise("format"),
+        _times=pl.when(follows | pl.col("_told").struct.field("n").is_not_null()).then(times).fill_null(1),
+    ).drop("_told", "_meant")
+
+
+SPLICE = r"(?:[A-Z][a-z]{2} [ 0-3][0-9] [0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{8,15}(?:Z|[+-][0-9:]{4,6})) (\S+) [A-Za-z][\w./-]*\[[0-9]+\]: "
+"""Where a second record begins inside a line: a stamp, a host, a tag with its process id."""
+
+
+def cut_at_splices(opened: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
+    """Two records on one line (two writers, a crash, a lost newline): the first is cut where the second begins.
+
+    Returns
+    -------
+    opened
+        Without the lines that hold nothing certain. What is left of a delivery record is certain up to its status; the second
+        record is left out, because an attacker may have written it into a subject or an answer.
+    lost
+        The other lines: damaged.
+    """
+    inside = opened["message"].str.contains(SPLICE)
+    if not inside.any():
+        return opened, opened["line"].clear()
+    stamped = opened.filter(inside).with_columns(_host=pl.col("message").str.extract(SPLICE, 1), _head=pl.col("message").str.replace(rf"(?s){SPLICE}.*$", ""))
+    stamped = stamped.filter(pl.col("_host") == pl.col("host"))
+    sure = stamped["_head"].str.contains(r" status=[a-z]+ \(")
+    kept = stamped.filter(sure).select("line", "_head")
+    lost = stamped.filter(~sure)["line"]
+    opened = opened.join(lost.to_frame(), on="line", how="anti", maintain_order="left").join(kept, on="line", how="left", maintain_order="left")
+    return opened.with_columns(message=pl.coalesce("_head", "message")).drop("_head"), lost

@@ -292,7 +292,7 @@ class _Reader:
         elif word == "parts":
             block.parts.append(self._pattern(rest, 10))
         elif word == "mta":
-            block.mta = rest
+            block.mta = "" if rest == "-" else rest  # "-": no mail server
         elif word == "title":
             block.title = rest
         elif word == "ref":

@@ -11,12 +11,12 @@ import re
 import polars as pl
 
 from maillog_forensics import schema
-from maillog_forensics.envelopes import join_parts, open_envelopes, open_nested
+from maillog_forensics.envelopes import SPLICE, cut_at_splices, join_parts, open_envelopes, open_nested, unfold
 from maillog_forensics.matching import candidates, groups, match
 from maillog_forensics.patterns import MATCHED, Compiled
 from maillog_forensics.plan import CompiledRule, Plan, compile_grammar
 
-__all__ = ["Plan", "compile_grammar", "parse", "read_rules", "split_tags"]
+__all__ = ["Plan", "compile_grammar", "parse", "read_opened", "read_rules", "split_tags"]
 
 
 def _empty_means_missing(taken: pl.DataFrame, pattern: Compiled) -> pl.DataFrame:
@@ -205,25 +205,56 @@ def parse(lines: pl.DataFrame, plan: Plan, order: tuple[str, ...] | None = None)
     -----
     Cost is linear in the bytes; each rule's expression runs only over lines that pass its literal test.
     """
-    text = pl.col("text")
-    blank = lines.filter(text.str.strip_chars().str.len_bytes() == 0)
-    lines = lines.filter(text.str.strip_chars().str.len_bytes() > 0)
-    nul = lines["text"].str.contains("\0", literal=True)
-    cleaned = lines.with_columns(text=text.str.replace_all("\0", "", literal=True)) if nul.any() else lines
+    blank = lines["text"].str.strip_chars(" \t\r\0").str.len_bytes() == 0
+    empty, lines = lines.filter(blank), lines.filter(~blank)
+    cleaned, mixed = _without_padding(lines)
     opened, rest = open_envelopes(cleaned, plan, order)
+    events, ledger = read_opened(opened, plan)
+    nul = pl.col("text").str.contains("\0", literal=True)
+    kept = lines.join(rest.select("line"), on="line", how="semi")
+    lost = kept.select("line", state=pl.when(nul | pl.col("text").str.contains(SPLICE)).then(pl.lit("damaged")).otherwise(pl.lit("unrecognised")))
+    nothing = empty.select("line", state=pl.when(nul).then(pl.lit("damaged")).otherwise(pl.lit("ignored")))
+    ledger = pl.concat([ledger, lost, nothing]).sort("line")
+    if mixed.len():
+        ledger = ledger.with_columns(state=pl.when(pl.col("line").is_in(mixed.implode())).then(pl.lit("damaged")).otherwise("state"))
+    return events, ledger
+
+
+def _without_padding(lines: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
+    """Lines without what is no part of a record, and the numbers of those where a block of NUL bytes had swallowed text.
+
+    A crash leaves NUL blocks: the record after the block is whole, what stands before it is not. A spreadsheet that was saved
+    leaves a run of commas. Files that were joined leave byte order marks.
+    """
+    text = lines["text"]
+    mixed = lines["line"].clear()
+    if (nul := text.str.contains("\0", literal=True)).any():
+        bare = text.str.strip_chars("\0")
+        mixed = lines["line"].filter(nul & bare.str.contains("\0", literal=True))
+        text = bare.str.extract(r"([^\x00]*)$", 1)
+    if (padded := text.str.ends_with(",,")).any():
+        text = text.str.strip_chars_end(",").zip_with(padded, text)
+    if text.str.starts_with("\ufeff").any():
+        text = text.str.strip_prefix("\ufeff")
+    return lines.with_columns(text=text), mixed
+
+
+def read_opened(opened: pl.DataFrame, plan: Plan) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Raw events and the ledger of lines whose envelope is off (`envelopes.OPENED`)."""
     opened, swallowed = join_parts(opened, plan)
-    opened, _ = open_nested(opened, plan)
+    opened = unfold(open_nested(opened, plan))
+    opened, spliced = cut_at_splices(opened)
     opened = split_tags(opened, plan)
-    foreign = opened.filter(pl.col("format").is_null())
     names = {f.name: f.mta or None for f in plan.grammar.formats}
-    known = opened.filter(pl.col("format").is_not_null())
-    known = known.with_columns(mta=pl.col("format").replace_strict(names, default=None, return_dtype=pl.String))
-    events, ledger = read_rules(known, plan)
-    state = pl.DataFrame({"line": pl.concat([foreign["line"], swallowed])}).with_columns(state=pl.lit("ignored"))
-    lost = pl.DataFrame({"line": rest["line"]}).with_columns(
-        state=pl.when(pl.col("line").is_in(lines.filter(nul)["line"].implode())).then(pl.lit("damaged")).otherwise(pl.lit("unrecognised"))
-    )
-    empty = pl.DataFrame({"line": blank["line"]}).with_columns(
-        state=pl.when(blank["text"].str.contains("\0", literal=True)).then(pl.lit("damaged")).otherwise(pl.lit("ignored"))
-    )
-    return events, pl.concat([ledger, state, lost, empty]).sort("line")
+    known = pl.col("format").is_not_null()
+    mine = opened.filter(known).with_columns(mta=pl.col("format").replace_strict(names, default=None, return_dtype=pl.String))
+    events, ledger = read_rules(mine, plan)
+    if "_times" in opened.columns and events.height:
+        times = events.select("line").join(opened.select("line", "_times"), on="line", how="left", maintain_order="left")["_times"]
+        events = events.select(pl.all().gather(pl.int_range(pl.len()).repeat_by(times).explode()))
+    # a record without a word was cut: journald's NULL for what it found too large
+    bare = mine.filter(pl.col("message") == "")["line"]
+    if bare.len():
+        ledger = ledger.with_columns(state=pl.when(pl.col("line").is_in(bare.implode())).then(pl.lit("damaged")).otherwise("state"))
+    aside = {"ignored": pl.concat([opened.filter(~known)["line"], swallowed]), "damaged": spliced}
+    return events, pl.concat([ledger, *(lines.to_frame("line").with_columns(state=pl.lit(name)) for name, lines in aside.items())])
