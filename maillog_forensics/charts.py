@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from maillog_forensics import svg
+from maillog_forensics import axes, svg
 from maillog_forensics.figures import number, seconds_text
 from maillog_forensics.findings import Series
 
 MAX_STEPS = 110
 """Steps drawn at most: each is then some pixels wide, and the table twin can still be read."""
-_NICE_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 1209600, 2592000)
 _DWARFED = 0.06
 """Below this part of all mail the incident would be a hair line on top of it; then it is drawn alone."""
 _LAYERS = 6
@@ -41,6 +41,8 @@ class Chart:
     keys: tuple[str, ...] = ()
     note: str = ""
     noun: str = "messages"
+    has_rest: bool = False
+    """Whether some of the layers' messages have none of the keys."""
 
     @property
     def unit(self) -> str:
@@ -60,7 +62,17 @@ class Mark:
     baseline: float = 0.0
 
 
-def rate(ident: str, title: str, description: str, series: Series, mark: Mark | None = None, *, height: float = 172, layers: bool = False, noun: str = "messages") -> Chart:
+def rate(
+    ident: str,
+    title: str,
+    description: str,
+    series: Series,
+    mark: Mark | None = None,
+    *,
+    height: float = 172,
+    layers: bool = False,
+    noun: str = "messages",
+) -> Chart:
     """Messages over time: all others below, the incident's on top of them.
 
     Parameters
@@ -82,12 +94,34 @@ def rate(ident: str, title: str, description: str, series: Series, mark: Mark | 
     note = ""
     if alone:
         others = sorted(s.others for s in steps)
-        note = f"All other mail, about {number(others[len(others) // 2])} {_unit(step_s, 'messages')}, is not drawn: it would hide the incident."
+        usual = f"{number(others[len(others) // 2])} {_unit(step_s, 'messages')}"
+        note = f"All other mail, about {usual}, is not drawn: it would hide the incident."
 
     def draw(width: float, suffix: str) -> Markup:
-        return _picture(f"{ident}{suffix}", title, description, steps, step_s, mark, width, height, keys, series.baseline * step_s / series.step_s, alone or layers)
+        return _picture(
+            f"{ident}{suffix}",
+            title,
+            description,
+            steps,
+            step_s,
+            mark,
+            width,
+            height,
+            keys,
+            series.baseline * step_s / series.step_s,
+            alone or layers,
+        )
 
-    return Chart(draw(720, ""), draw(344, "n"), step_s, tuple(steps), keys, note, noun)
+    return Chart(
+        draw(720, ""),
+        draw(344, "n"),
+        step_s,
+        tuple(steps),
+        keys,
+        note,
+        noun,
+        has_rest=bool(keys) and any(s.messages > sum(s.detail.get(k, 0) for k in keys) for s in steps),
+    )
 
 
 def merged(series: Series, limit: int = MAX_STEPS) -> tuple[list[Step], int]:
@@ -96,7 +130,7 @@ def merged(series: Series, limit: int = MAX_STEPS) -> tuple[list[Step], int]:
     if not bins:
         return [], series.step_s
     spread = (bins[-1].time - bins[0].time).total_seconds() + series.step_s
-    step = next((s for s in _NICE_S if s >= series.step_s and s % series.step_s == 0 and spread / s <= limit), None)
+    step = next((s for s in axes.NICE_S if s >= series.step_s and s % series.step_s == 0 and spread / s <= limit), None)
     if step and step < 60 and spread >= 30 * 60 and 60 % series.step_s == 0:
         step = 60  # by the minute, which people can compare, rather than in a finer step of no use
     step = step or series.step_s * max(1, round(spread / series.step_s / limit))
@@ -130,16 +164,28 @@ def _unit(step_s: int, noun: str) -> str:
 
 
 def _picture(
-    ident: str, title: str, description: str, steps: list[Step], step_s: int, mark: Mark | None, width: float, height: float, keys: tuple[str, ...], baseline: float, alone: bool
+    ident: str,
+    title: str,
+    description: str,
+    steps: list[Step],
+    step_s: int,
+    mark: Mark | None,
+    width: float,
+    height: float,
+    keys: tuple[str, ...],
+    baseline: float,
+    alone: bool,
 ) -> Markup:
     left, right, above, below = 40.0, 8.0, 30.0, 22.0
     inner_w, inner_h = width - left - right, height - above - below
     if not steps:
-        return svg.image(ident, width, height, title, description, svg.text(width / 2, height / 2, "no messages", "tick", "middle"))
+        return svg.image(
+            ident, width, height, title, description, svg.text(width / 2, height / 2, "no messages", "tick", "middle")
+        )
     begin = steps[0].time.timestamp()
     end = steps[-1].time.timestamp() + step_s
     peak = max(s.messages + (0 if alone else s.others) for s in steps)
-    ticks = value_ticks(peak)
+    ticks = axes.value_ticks(peak)
     ceiling = max(ticks[-1], peak)
 
     def x(at: float) -> float:
@@ -161,17 +207,44 @@ def _picture(
         shown = set(keys)
         base = [0] * len(steps)
         for index, key in enumerate((*keys, "")):
-            count = [s.detail.get(key, 0) if key else max(0, s.messages - sum(v for k, v in s.detail.items() if k in shown)) for s in steps]
+            count = [
+                s.detail.get(key, 0) if key else max(0, s.messages - sum(v for k, v in s.detail.items() if k in shown))
+                for s in steps
+            ]
             if any(count):
                 heights = dict(zip((s.time for s in steps), zip(base, count)))
-                parts.append(_area(steps, step_s, x, y, lambda s, h=heights: h[s.time][0], lambda s, h=heights: sum(h[s.time]), f"layer{index}"))
+                parts.append(
+                    _area(
+                        steps,
+                        step_s,
+                        x,
+                        y,
+                        lambda s, h=heights: h[s.time][0],
+                        lambda s, h=heights: sum(h[s.time]),
+                        f"layer{index}",
+                    )
+                )
                 base = [b + c for b, c in zip(base, count)]
     elif mark:
-        parts.append(_area(steps, step_s, x, y, lambda s: 0 if alone else s.others, lambda s: s.messages + (0 if alone else s.others), "looped"))
+        parts.append(
+            _area(
+                steps,
+                step_s,
+                x,
+                y,
+                lambda s: 0 if alone else s.others,
+                lambda s: s.messages + (0 if alone else s.others),
+                "looped",
+            )
+        )
     if keys and baseline > 0:
         parts.append(svg.line(left, y(baseline), width - right, y(baseline), "baseline"))
         parts.append(svg.text(width - right, y(baseline) - 4, "usual", "note", "end"))
-    parts += [svg.text(x(at), height - 6, label, "tick", "middle") for at, label in time_ticks(begin, end, inner_w / 90) if left + 14 < x(at) < width - right - 14]
+    parts += [
+        svg.text(x(at), height - 6, label, "tick", "middle")
+        for at, label in axes.time_ticks(begin, end, inner_w / 74)
+        if left + 14 < x(at) < width - right - 14
+    ]
     if mark:
         parts += _labels(mark, x, left, width - right, above, y(0))
     return svg.image(ident, width, height, title, description, *parts, classes="rate")
@@ -203,40 +276,17 @@ def _area(steps: list[Step], step_s: int, x, y, low, high, classes: str) -> Mark
                 runs.append([s])
     data = []
     for run in runs:
-        upper = [f"H{x(s.time.timestamp() + step_s):.1f}V{y(high(n)):.1f}" for s, n in zip(run, run[1:])]
+        upper = [f"H{x(s.time.timestamp() + step_s):.1f}V{y(high(n)):.1f}" for s, n in itertools.pairwise(run)]
         lower = [f"H{x(s.time.timestamp()):.1f}V{y(low(p)):.1f}" for p, s in zip(run[-2::-1], run[:0:-1])]
         first, last = run[0], run[-1]
         data.append(
-            f"M{x(first.time.timestamp()):.1f} {y(high(first)):.1f}" + "".join(upper) + f"H{x(last.time.timestamp() + step_s):.1f}V{y(low(last)):.1f}"
-            + "".join(lower) + f"H{x(first.time.timestamp()):.1f}Z"
-        )  # fmt: skip
+            f"M{x(first.time.timestamp()):.1f} {y(high(first)):.1f}"
+            + "".join(upper)
+            + f"H{x(last.time.timestamp() + step_s):.1f}V{y(low(last)):.1f}"
+            + "".join(lower)
+            + f"H{x(first.time.timestamp()):.1f}Z"
+        )
     return svg.path("".join(data) or "M0 0", classes)
-
-
-def value_ticks(peak: float, count: int = 4) -> list[float]:
-    """From zero in steps of 1, 2 or 5 times a power of ten; the last is at or above `peak`."""
-    peak = max(1.0, float(peak))
-    power = 1.0
-    while True:
-        for factor in (1, 2, 5):
-            if peak / (power * factor) <= count:
-                step = power * factor
-                n = int(-(-peak // step))
-                return [i * step for i in range(n + 1)]
-        power *= 10
-
-
-def time_ticks(begin: float, end: float, count: float) -> list[tuple[float, str]]:
-    """Round times between `begin` and `end`, at most some `count`, with labels."""
-    step = next((s for s in _NICE_S if (end - begin) / s <= max(2.0, count)), _NICE_S[-1])
-    out = []
-    at = -(-begin // step) * step
-    while at <= end:
-        time = dt.datetime.fromtimestamp(at, dt.UTC)
-        midnight = time.hour == time.minute == time.second == 0
-        out.append((at, f"{time.day} {time:%b}" if step >= 86400 or midnight else f"{time:%H:%M}" if step >= 60 else f"{time:%H:%M:%S}"))
-        at += step
-    return out
 
 
 def bars(ident: str, title: str, description: str, values: dict[str, int], limit: int = 8) -> Markup:

@@ -93,7 +93,9 @@ def _parties(incident: Incident) -> tuple[list[_Node], list[_Step]]:
     for member in shown:
         arrow = next((a for a in incident.arrows if a.origin == member), None)
         nodes.append(_Node(member, _where(incident, member, arrow.host if arrow else "")))
-        steps.append(_Step(arrow_words(arrow), arrow.proof, PROOFS[arrow.proof]) if arrow else _Step("", "time_pattern", "not seen"))
+        steps.append(
+            _Step(arrow_words(arrow), arrow.proof, PROOFS[arrow.proof]) if arrow else _Step("", "time_pattern", "not seen")
+        )
     if len(incident.members) > MAX_NODES:
         nodes[-1] = _Node(f"{len(incident.members) - MAX_NODES + 1} others")
         steps[-1] = _Step("", "time_pattern", "see the table")
@@ -128,9 +130,11 @@ def _box(box: _Box, node: _Node, classes: str = "") -> Markup:
     lines = lines[: max(1, int((box.height - 4) / 15))]
     first = box.y + box.height / 2 - (len(lines) - 1) * 8 + 4.5
     return svg.el(
-        "g", svg.rect(box.x, box.y, box.width, box.height, "box", 5), *(svg.text(cx, first + i * 16, words, cls, "middle") for i, (words, cls) in enumerate(lines)),
+        "g",
+        svg.rect(box.x, box.y, box.width, box.height, "box", 5),
+        *(svg.text(cx, first + i * 16, words, cls, "middle") for i, (words, cls) in enumerate(lines)),
         class_=f"node {classes}".strip(),
-    )  # fmt: skip
+    )
 
 
 def _edge(start: tuple[float, float], control: tuple[float, float], end: tuple[float, float], head: str, proof: str) -> Markup:
@@ -150,7 +154,9 @@ def _pair(nodes: list[_Node], steps: list[_Step], ident: str, title: str, told: 
         if sign > 0:
             start, end = end, start
         parts.append(_edge(start, (middle, y + sign * 66), end, head, step.proof))
-        parts.append(svg.text(middle, y + sign * 42 + (-2 if sign < 0 else 14), svg.fitted(step.words, _WIDTH, 13), "proof", "middle"))
+        parts.append(
+            svg.text(middle, y + sign * 42 + (-2 if sign < 0 else 14), svg.fitted(step.words, _WIDTH, 13), "proof", "middle")
+        )
         parts.append(svg.text(middle, y + sign * 14 + (2 if sign < 0 else 8), step.proof_words, "sub", "middle"))
     parts += [_box(left, nodes[0]), _box(right, nodes[1])]
     return svg.image(ident, _WIDTH, top * 2 + box_h, title, told, *parts, classes="diagram")
@@ -158,12 +164,24 @@ def _pair(nodes: list[_Node], steps: list[_Step], ident: str, title: str, told: 
 
 def _three(nodes: list[_Node], steps: list[_Step], ident: str, title: str, told: str) -> Markup:
     box_w, box_h, low = 168.0, 54.0, 112.0
-    top, right, left = _Box((_WIDTH - box_w) / 2, 1, box_w, box_h), _Box(_WIDTH - box_w - 1, low, box_w, box_h), _Box(1, low, box_w, box_h)
+    top, right, left = (
+        _Box((_WIDTH - box_w) / 2, 1, box_w, box_h),
+        _Box(_WIDTH - box_w - 1, low, box_w, box_h),
+        _Box(1, low, box_w, box_h),
+    )
     head = f"{ident}-h"
     parts = [svg.arrow_head(head)]
     y = top.y + box_h / 2
     parts.append(_edge((top.x + box_w + 4, y), (right.x + 96, y + 2), (right.x + 96, low - 5), head, steps[0].proof))
-    parts.append(_edge((right.x + 60, low + box_h + 4), (_WIDTH / 2, low + box_h + 52), (left.x + box_w - 60, low + box_h + 5), head, steps[1].proof))
+    parts.append(
+        _edge(
+            (right.x + 60, low + box_h + 4),
+            (_WIDTH / 2, low + box_h + 52),
+            (left.x + box_w - 60, low + box_h + 5),
+            head,
+            steps[1].proof,
+        )
+    )
     parts.append(_edge((left.x + box_w - 96, low - 4), (left.x + box_w - 96, y + 2), (top.x - 5, y), head, steps[2].proof))
     for step, x, anchor in ((steps[0], right.x + 84, "end"), (steps[2], left.x + box_w - 84, "start")):
         parts += _two_lines(step, x, low - 30, anchor, 148)
@@ -175,7 +193,10 @@ def _three(nodes: list[_Node], steps: list[_Step], ident: str, title: str, told:
 def _two_lines(step: _Step, x: float, y: float, anchor: str, room: float) -> list[Markup]:
     words, _, lag = step.words.partition(", ")
     small = step.proof_words if svg.width_of(f"{lag}, {step.proof_words}", 12) > room or not lag else f"{lag}, {step.proof_words}"
-    return [svg.text(x, y, svg.fitted(words, room, 13), "proof", anchor), svg.text(x, y + 16, svg.fitted(small, room, 12), "sub", anchor)]
+    return [
+        svg.text(x, y, svg.fitted(words, room, 13), "proof", anchor),
+        svg.text(x, y + 16, svg.fitted(small, room, 12), "sub", anchor),
+    ]
 
 
 def _ring(nodes: list[_Node], steps: list[_Step], ident: str, title: str, told: str) -> Markup:
@@ -184,7 +205,7 @@ def _ring(nodes: list[_Node], steps: list[_Step], ident: str, title: str, told: 
     box_w, box_h = 186.0, 38.0
     right, left = list(range(1, n // 2 + 1)), [0, *range(n - 1, n // 2, -1)]
     rows = max(len(right), len(left))
-    height = 58.0 * rows + (40 if rows == 2 else 0)
+    height = 52.0 * rows + (46 if rows == 2 else 16 if rows == 3 else 0)
     boxes: dict[int, _Box] = {}
     for column, x in ((left, 1.0), (right, _WIDTH - box_w - 1)):
         pitch = (height - box_h - 4) / max(1, len(column) - 1)
@@ -225,12 +246,25 @@ def _guarded(incident: Incident, ident: str) -> Markup:
     parts = [
         svg.arrow_head(head),
         _edge((left.x + left.width + 4, 113), (_WIDTH / 2, 113), (right.x - 5, 113), head, "logged_link"),
-        svg.path(f"M{right.x + 128:.0f} 80C{right.x + 150:.0f} 14 {right.x + 36:.0f} 14 {right.x + 58:.0f} 79", "edge logged-link", marker_end=f"url(#{head})"),
+        svg.path(
+            f"M{right.x + 128:.0f} 80C{right.x + 150:.0f} 14 {right.x + 36:.0f} 14 {right.x + 58:.0f} 79",
+            "edge logged-link",
+            marker_end=f"url(#{head})",
+        ),
         svg.text(right.x + 93, 16, "its own next hop", "proof", "middle"),
         svg.text(right.x + 93, 160, "stopped by the guard at once", "sub", "middle"),
-        _box(left, _Node(plural(incident.messages, "message"), (f"to {what}",))), _box(right, _Node(host, where)),
-    ]  # fmt: skip
-    return svg.image(ident, _WIDTH, 178, "A server is its own next hop", f"{plural(incident.messages, 'message')} to {what} on {host}, stopped at the first hop.", *parts, classes="diagram")
+        _box(left, _Node(plural(incident.messages, "message"), (f"to {what}",))),
+        _box(right, _Node(host, where)),
+    ]
+    return svg.image(
+        ident,
+        _WIDTH,
+        178,
+        "A server is its own next hop",
+        f"{plural(incident.messages, 'message')} to {what} on {host}, stopped at the first hop.",
+        *parts,
+        classes="diagram",
+    )
 
 
 def _list(incident: Incident, ident: str) -> Markup:
@@ -248,10 +282,29 @@ def _list(incident: Incident, ident: str) -> Markup:
         box = _Box(_WIDTH - box_w - 1, top + index * pitch, box_w, box_h)
         answers = next((a for a in incident.arrows if a.origin == member), None)
         y, hy = box.y + box_h / 2, hub.y + hub.height / 2 + (index - (len(responders) - 1) / 2) * 20
-        parts.append(svg.path(f"M{x1:.1f} {hy - 4:.1f}C{middle:.1f} {hy - 4:.1f} {middle:.1f} {y - 9:.1f} {x2:.1f} {y - 9:.1f}", "edge copy", marker_end=f"url(#{grey})"))
+        parts.append(
+            svg.path(
+                f"M{x1:.1f} {hy - 4:.1f}C{middle:.1f} {hy - 4:.1f} {middle:.1f} {y - 9:.1f} {x2:.1f} {y - 9:.1f}",
+                "edge copy",
+                marker_end=f"url(#{grey})",
+            )
+        )
         proof = (answers.proof if answers else "time_pattern").replace("_", "-")
-        parts.append(svg.path(f"M{x2:.1f} {y + 9:.1f}C{middle:.1f} {y + 9:.1f} {middle:.1f} {hy + 5:.1f} {x1 + 2:.1f} {hy + 5:.1f}", f"edge {proof}", marker_end=f"url(#{head})"))
-        words = (plural(answers.messages, "answer") + (f", {seconds_text(answers.median_lag_s)} later" if answers.median_lag_s is not None else "")) if answers else ""
+        parts.append(
+            svg.path(
+                f"M{x2:.1f} {y + 9:.1f}C{middle:.1f} {y + 9:.1f} {middle:.1f} {hy + 5:.1f} {x1 + 2:.1f} {hy + 5:.1f}",
+                f"edge {proof}",
+                marker_end=f"url(#{head})",
+            )
+        )
+        words = (
+            (
+                plural(answers.messages, "answer")
+                + (f", {seconds_text(answers.median_lag_s)} later" if answers.median_lag_s is not None else "")
+            )
+            if answers
+            else ""
+        )
         parts.append(_box(box, _Node(member, (words,) if words else ())))
     parts.append(_box(hub, _Node(incident.members[0], ("the list",))))
     each = round(incident.copies / incident.messages, 1) if incident.messages else 0
@@ -262,7 +315,11 @@ def _list(incident: Incident, ident: str) -> Markup:
     parts.append(svg.text(hub.x + hub.width / 2, foot + 57, f"{number(each)} of each post", "sub", "middle"))
     if hidden > 0:
         parts.append(svg.text(_WIDTH - 1, height - 4, f"and {plural(hidden, 'more responder')}", "sub", "end"))
-    told = f"{number(incident.copies)} copies went out; " + ", ".join(f"{a.origin} answered {number(a.messages)} times" for a in incident.arrows if a.origin in responders) + "."
+    told = (
+        f"{number(incident.copies)} copies went out; "
+        + ", ".join(f"{a.origin} answered {number(a.messages)} times" for a in incident.arrows if a.origin in responders)
+        + "."
+    )
     return svg.image(ident, _WIDTH, height, "The list and its responders", told, *parts, classes="diagram")
 
 
@@ -287,7 +344,13 @@ def _storm(incident: Incident, ident: str) -> Markup:
         ty = height / 2 + (index - (len(shown) - 1) / 2) * 11
         x1, x2 = box.x + box.width + 4, target.x - 6
         mid = (x1 + x2) / 2
-        parts.append(svg.path(f"M{x1:.1f} {y:.1f}C{mid:.1f} {y:.1f} {mid:.1f} {ty:.1f} {x2 - 6:.1f} {ty:.1f}", "stream", stroke_width=round(1.5 + 5 * count / total, 1)))
+        parts.append(
+            svg.path(
+                f"M{x1:.1f} {y:.1f}C{mid:.1f} {y:.1f} {mid:.1f} {ty:.1f} {x2 - 6:.1f} {ty:.1f}",
+                "stream",
+                stroke_width=round(1.5 + 5 * count / total, 1),
+            )
+        )
         parts.append(svg.path(f"M{x2 - 8:.1f} {ty - 5:.1f}L{x2:.1f} {ty:.1f}L{x2 - 8:.1f} {ty + 5:.1f}z", "head"))
         parts.append(_box(box, _Node(name, (MTAS[incident.host_mtas[name]],) if incident.host_mtas.get(name) in MTAS else ())))
         if count:
@@ -296,6 +359,16 @@ def _storm(incident: Incident, ident: str) -> Markup:
     codes = sorted(incident.codes.items(), key=lambda kv: (-kv[1], kv[0]))[:2]
     if codes:
         words = "codes " + ", ".join(f"{code} {number(n)}" for code, n in codes) if len(codes) > 1 else f"status {codes[0][0]}"
-        parts.append(svg.text(target.x + target.width / 2, target.y + target.height + 19, svg.fitted(words, 200, 12), "sub", "middle"))
+        parts.append(
+            svg.text(target.x + target.width / 2, target.y + target.height + 19, svg.fitted(words, 200, 12), "sub", "middle")
+        )
     told = ", ".join(f"{name} {number(count)}" for name, count in shown)
-    return svg.image(ident, _WIDTH, height, "Where the notifications come from", f"Notifications to {member}: {told}.", *parts, classes="diagram")
+    return svg.image(
+        ident,
+        _WIDTH,
+        height,
+        "Where the notifications come from",
+        f"Notifications to {member}: {told}.",
+        *parts,
+        classes="diagram",
+    )

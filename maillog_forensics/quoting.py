@@ -8,8 +8,12 @@ from dataclasses import dataclass
 
 from maillog_forensics.text import visible
 
-_PLAIN_ADDRESS = re.compile(r"[A-Za-z0-9.!$%&'*+/=?^_`{|}~-][A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]*@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
-_QUEUE_ID = re.compile(r"[0-9A-Za-z]{5,24}|[0-9A-Za-z]{6}-[0-9A-Za-z]{6}-[0-9A-Za-z]{2}|[0-9A-Za-z]{6}-[0-9A-Za-z]{11}-[0-9A-Za-z]{4}")
+_PLAIN_ADDRESS = re.compile(
+    r"[A-Za-z0-9.!$%&'*+/=?^_`{|}~-][A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]*@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?"
+)
+_QUEUE_ID = re.compile(
+    r"[0-9A-Za-z]{5,24}|[0-9A-Za-z]{6}-[0-9A-Za-z]{6}-[0-9A-Za-z]{2}|[0-9A-Za-z]{6}-[0-9A-Za-z]{11}-[0-9A-Za-z]{4}"
+)
 _QUOTES = "'\u2018\u2019\u201a\u201b"
 """PowerShell takes the typographic single quotes for the straight one."""
 MAX_WORD = 254

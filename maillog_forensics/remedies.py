@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 from jinja2 import BaseLoader, Environment, StrictUndefined
 
@@ -22,9 +22,20 @@ from maillog_forensics.quoting import Quoted, Word
 from maillog_forensics.resources import folder
 
 CAUSES = (
-    "responder_pair", "responder_list", "forward_ring", "self_routing", "routing_loop", "ndr_loop", "responder_mailer_daemon", "ticket_pair",
-    "backscatter", "outbound_bounces", "double_bounces", "delay_notices", "unknown",
-)  # fmt: skip
+    "responder_pair",
+    "responder_list",
+    "forward_ring",
+    "self_routing",
+    "routing_loop",
+    "ndr_loop",
+    "responder_mailer_daemon",
+    "ticket_pair",
+    "backscatter",
+    "outbound_bounces",
+    "double_bounces",
+    "delay_notices",
+    "unknown",
+)
 MTAS = {"postfix": "Postfix", "exim": "Exim", "exchange": "Exchange"}
 _NAMES = {**MTAS, "sieve": "Dovecot Sieve"}
 _SHOWN_IDS = 40
@@ -97,8 +108,8 @@ def cause_words(cause: str) -> CauseWords:
     """Title, explanation, what to mend and the broken rule of a cause; a cause that nobody has written about is `unknown`."""
     name = cause if cause in CAUSES else "unknown"
     raw = _toml("causes", name)
-    raw["lasting"] = tuple(raw.get("lasting", ()))
-    return CauseWords(**{key: _unwrapped(value) if isinstance(value, str) else value for key, value in raw.items()})
+    lasting = tuple(raw.pop("lasting", ()))
+    return CauseWords(lasting=lasting, **{key: _unwrapped(value) for key, value in raw.items()})
 
 
 def remedies(facts: RemedyFacts) -> tuple[Remedy, ...]:
@@ -112,13 +123,14 @@ def remedies(facts: RemedyFacts) -> tuple[Remedy, ...]:
     """
     words = cause_words(facts.cause)
     out: list[Remedy] = []
-    for mta in facts.mtas:
-        if mta.mta not in MTAS:
-            continue
-        view = _view(facts, mta)
-        for recipe in _recipes(f"now_{mta.mta}").get(words.now, ()):
-            if _fits(recipe, view):
-                out.append(_filled(recipe, "now", MTAS[mta.mta], view))
+    for kind in dict.fromkeys(m.mta for m in facts.mtas if m.mta in MTAS):
+        hosts = [m for m in facts.mtas if m.mta == kind]
+        for recipe in _recipes(f"now_{kind}").get(words.now, ()):
+            for host in hosts if recipe.touches else hosts[:1]:  # queue ids are of one host, all else is typed alike on each
+                view = _view(facts, host)
+                if _fits(recipe, view):
+                    where = f"on {host.host}: " if recipe.touches and len(hosts) > 1 else ""
+                    out.append(_filled(recipe, "now", MTAS[kind], view, where))
     ours = {m.mta for m in facts.mtas}
     for name in words.lasting:
         file, _, key = name.partition(".")
@@ -126,7 +138,7 @@ def remedies(facts: RemedyFacts) -> tuple[Remedy, ...]:
             continue
         host = next((m for m in facts.mtas if m.mta == file), Mta(file, ""))
         view = _view(facts, host)
-        out += [_filled(r, "lasting", _NAMES.get(file, "any server"), view) for r in _recipes(file)[key] if _fits(r, view)]
+        out += [_filled(r, "lasting", _NAMES.get(file, "Any server"), view) for r in _recipes(file)[key] if _fits(r, view)]
     return tuple(out)
 
 
@@ -153,13 +165,14 @@ def _view(facts: RemedyFacts, mta: Mta) -> dict[str, Any]:
         "plain_theirs": [Quoted(a) for a in theirs[:_SHOWN_ADDRESSES] if quoting.is_plain_address(a)],
         "theirs": [Word(a) for a in theirs[:_SHOWN_ADDRESSES]],
         "plain_texts": [Quoted(a) for a in plain if ":" not in a],
-        "their_domains": [Quoted(d) for d in dict.fromkeys(a.rpartition("@")[2].lower() for a in theirs if quoting.is_plain_address(a))],
+        "their_domains": [
+            Quoted(d) for d in dict.fromkeys(a.rpartition("@")[2].lower() for a in theirs if quoting.is_plain_address(a))
+        ],
         "domains": [Quoted(d) for d in domains[:4]],
         "target": Word(shown[0]) if shown else None,
         "either": Word(f"^<({quoting.pattern(shown)})?>$"),
         "recipient": Word(f"^({quoting.pattern(shown)})$"),
         "host": Word(mta.host) if quoting.can_be_typed(mta.host) else None,
-        "host_name": mta.host,
         "ids": [Quoted(i) for i in ids[:_SHOWN_IDS]],
         "ids_left_out": max(0, len(ids) - _SHOWN_IDS),
         "queued": len(mta.queued),
@@ -172,23 +185,29 @@ def _view(facts: RemedyFacts, mta: Mta) -> dict[str, Any]:
     }
 
 
-def _filled(recipe: _Recipe, when: Any, mta: str, view: Mapping[str, Any]) -> Remedy:
+def _filled(recipe: _Recipe, when: Literal["now", "lasting"], mta: str, view: Mapping[str, Any], where: str = "") -> Remedy:
     env = _environment()
     try:
         commands = env.from_string(recipe.commands).render(view).strip("\n")
-        title = env.from_string(recipe.title).render({**view, "host_name": Quoted(str(view["host_name"]))})
     except ValueError as error:
         raise MaillogForensicsError(f"reports/remedies: {recipe.title!r}: {error}") from error
     touches = view[recipe.touches] if recipe.touches else None
-    return Remedy(when=when, mta=mta, title=title, commands=commands, touches=touches, warning=_unwrapped(recipe.warning))
+    return Remedy(
+        when=when, mta=mta, title=where + recipe.title, commands=commands, touches=touches, warning=_unwrapped(recipe.warning)
+    )
 
 
 @cache
 def _environment() -> Environment:
     env = Environment(  # plain text: nothing of this is HTML; the page escapes it when it prints it
-        loader=BaseLoader(), autoescape=False, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=False,
+        loader=BaseLoader(),
+        autoescape=False,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=False,
         finalize=_only_quoted,
-    )  # fmt: skip
+    )
     env.filters = {
         "sh": lambda w: quoting.sh(w.text),
         "ps": lambda w: quoting.powershell(w.text),
@@ -221,7 +240,10 @@ def _only_quoted(value: object) -> object:
 
 @cache
 def _recipes(name: str) -> dict[str, tuple[_Recipe, ...]]:
-    return {key: tuple(_Recipe(**one) for one in (value if isinstance(value, list) else [value])) for key, value in _toml("remedies", name).items()}
+    return {
+        key: tuple(_Recipe(**one) for one in (value if isinstance(value, list) else [value]))
+        for key, value in _toml("remedies", name).items()
+    }
 
 
 def _toml(kind: str, name: str) -> dict[str, Any]:

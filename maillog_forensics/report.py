@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from maillog_forensics import figures, svg, view
+from maillog_forensics import figures, narrative, svg, view
 from maillog_forensics.diagram import PROOFS, arrow_words
 from maillog_forensics.findings import Findings
 from maillog_forensics.resources import folder
@@ -49,10 +49,18 @@ def render(findings: Findings, *, print_variant: bool = False) -> str:
 
 
 def _page(findings: Findings, caps: view.Caps, print_variant: bool) -> str:
-    return _environment().get_template("report.html.j2").render(
-        page=view.page(findings, caps, print_variant=print_variant), findings=findings, caps=caps, policy=content_policy(style_sheet()),
-        glossary=_glossary(), **_NAMES,
-    )  # fmt: skip
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            page=view.page(findings, caps, print_variant=print_variant),
+            findings=findings,
+            caps=caps,
+            policy=content_policy(style_sheet()),
+            glossary=_glossary(),
+            **_NAMES,
+        )
+    )
 
 
 def style_sheet() -> str:
@@ -90,20 +98,36 @@ def _cut(text: str, limit: int) -> str:
 @cache
 def _environment() -> Environment:
     env = Environment(
-        loader=FileSystemLoader(folder("reports")), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown,
-    )  # fmt: skip
+        loader=FileSystemLoader(folder("reports")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_shown,
+    )
     env.filters |= {
-        "number": figures.number, "bytes": figures.bytes_text, "seconds": figures.seconds_text, "share": figures.share_text, "when": _when, "cut": _cut, "whole": _Whole,
-        "arrow_words": arrow_words, "by_mta": view.remedies_by_mta,
-    }  # fmt: skip
+        "number": figures.number,
+        "bytes": figures.bytes_text,
+        "seconds": figures.seconds_text,
+        "share": figures.share_text,
+        "when": _when,
+        "cut": _cut,
+        "whole": _Whole,
+        "arrow_words": arrow_words,
+        "by_mta": view.remedies_by_mta,
+    }
     env.globals |= {"plural": figures.plural}
     return env
 
 
 _NAMES: dict[str, Any] = {
-    "endings": {e.value: w for e, w in view.ENDINGS.items()}, "types": view.TYPES, "shapes": view.SHAPES, "proofs": PROOFS, "levels": view.LEVELS,
+    "endings": {e.value: w for e, w in narrative.ENDINGS.items()},
+    "types": narrative.TYPES,
+    "shapes": narrative.SHAPES,
+    "proofs": PROOFS,
+    "levels": narrative.LEVELS,
     "line_break": svg.LINE_BREAK,
-}  # fmt: skip
+}
 
 
 @cache

@@ -12,6 +12,9 @@ Attribute = str | int | float | None
 LINE_BREAK = Markup("\n")
 """A real one, between the lines of commands; those inside of values are shown as \\n."""
 
+_NARROW = frozenset("fijlrtIJ.,:;!|'`()[]/ -")
+_WIDE = frozenset("mwMW@%—…")
+
 
 def el(name: str, *children: Child, **attributes: Attribute) -> Markup:
     """An element; a trailing underscore in attribute names is dropped, others become hyphens (`text_anchor`, `class_`)."""
@@ -29,7 +32,14 @@ def el(name: str, *children: Child, **attributes: Attribute) -> Markup:
 
 def _attribute(key: str) -> str:
     name = key.rstrip("_").replace("_", "-")
-    return {"viewbox": "viewBox", "markerwidth": "markerWidth", "markerheight": "markerHeight", "markerunits": "markerUnits", "refx": "refX", "refy": "refY"}.get(name, name)
+    return {
+        "viewbox": "viewBox",
+        "markerwidth": "markerWidth",
+        "markerheight": "markerHeight",
+        "markerunits": "markerUnits",
+        "refx": "refX",
+        "refy": "refY",
+    }.get(name, name)
 
 
 def _coordinate(value: float) -> str:
@@ -39,9 +49,15 @@ def _coordinate(value: float) -> str:
 def image(ident: str, width: float, height: float, title: str, description: str, *children: Markup, classes: str = "") -> Markup:
     """A whole picture with its name and its conclusion for those who don't see it; `ident` is ours, never from a log."""
     return el(
-        "svg", el("title", title, id=f"{ident}-t"), el("desc", description, id=f"{ident}-d"), *children,
-        class_=f"pic {classes}".strip(), viewbox=f"0 0 {_coordinate(width)} {_coordinate(height)}", role="img", aria_labelledby=f"{ident}-t {ident}-d",
-    )  # fmt: skip
+        "svg",
+        el("title", title, id=f"{ident}-t"),
+        el("desc", description, id=f"{ident}-d"),
+        *children,
+        class_=f"pic {classes}".strip(),
+        viewbox=f"0 0 {_coordinate(width)} {_coordinate(height)}",
+        role="img",
+        aria_labelledby=f"{ident}-t {ident}-d",
+    )
 
 
 def text(x: float, y: float, words: str, classes: str = "", anchor: str = "start", **attributes: Attribute) -> Markup:
@@ -67,17 +83,39 @@ def path(data: str, classes: str, **attributes: Attribute) -> Markup:
 def arrow_head(ident: str, classes: str = "head") -> Markup:
     """Definition of the arrow's head, for `marker-end="url(#ident)"`."""
     tip = el("path", d="M0 0 L10 5 L0 10 z", class_=classes)
-    return el("defs", el("marker", tip, id=ident, viewbox="0 0 10 10", refx=8, refy=5, markerwidth=12, markerheight=12, markerunits="userSpaceOnUse", orient="auto"))
+    return el(
+        "defs",
+        el(
+            "marker",
+            tip,
+            id=ident,
+            viewbox="0 0 10 10",
+            refx=8,
+            refy=5,
+            markerwidth=12,
+            markerheight=12,
+            markerunits="userSpaceOnUse",
+            orient="auto",
+        ),
+    )
 
 
 def width_of(words: str, size: float, *, bold: bool = False) -> float:
     """About how wide a text will be: by the widest of the usual fonts (DejaVu), so that others fit as well."""
-    return sum(2.0 if ord(c) > 0x2E7F else 1.0 for c in words) * size * (0.655 if bold else 0.56)
+    return sum(_em(c) for c in words) * size * (1.12 if bold else 1.0)
+
+
+def _em(char: str) -> float:
+    return 0.37 if char in _NARROW else 0.93 if char in _WIDE else 0.6 if ord(char) < 0x2E80 else 1.0
 
 
 def fitted(words: str, room: float, size: float, *, bold: bool = False) -> str:
     """The text shortened to the room that it has."""
-    return shortened(words, max(4, int(room / (size * (0.655 if bold else 0.56)))))
+    shown = visible(words, 400)
+    limit = len(shown)
+    while limit > 4 and width_of(shortened(shown, limit), size, bold=bold) > room:
+        limit -= 1
+    return shortened(shown, limit)
 
 
 def shortened(words: str, limit: int) -> str:

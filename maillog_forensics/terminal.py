@@ -8,9 +8,12 @@ from maillog_forensics.text import visible
 
 _SHOWN = 5
 _ENDINGS = {
-    Ending.MAILBOX_FULL: "a full mailbox", Ending.SENDING_LIMIT: "a sending limit", Ending.HOP_LIMIT: "a loop guard",
-    Ending.BLOCKED: "a refusal", Ending.OPERATOR: "a person",
-}  # fmt: skip
+    Ending.MAILBOX_FULL: "a full mailbox",
+    Ending.SENDING_LIMIT: "a sending limit",
+    Ending.HOP_LIMIT: "a loop guard",
+    Ending.BLOCKED: "a refusal",
+    Ending.OPERATOR: "a person",
+}
 
 
 def summary(findings: Findings) -> str:
@@ -39,10 +42,13 @@ def visible_lines(lines: list[str]) -> str:
 
 def _incident(incident: Incident) -> list[str]:
     first = f"[{incident.severity.value.upper()}] {incident.headline}"
-    second = f"    {_state(incident)}; {clock(incident.started)} to {clock(incident.ended, incident.started)} UTC, {bytes_text(incident.bytes)}"
+    times = f"{clock(incident.started)} to {clock(incident.ended, incident.started)} UTC"
+    second = f"    {_state(incident)}; {times}, {bytes_text(incident.bytes)}"
     if incident.kind.value == "mail_loop" and incident.period_s:
         second += f", a turn in {incident.period_s:.3g} s"
-    third = f"    Probable cause: {incident.cause.sentence}" if incident.cause.inferred else f"    Cause: {incident.cause.sentence}"
+    third = (
+        f"    Probable cause: {incident.cause.sentence}" if incident.cause.inferred else f"    Cause: {incident.cause.sentence}"
+    )
     return [first, second, third]
 
 
@@ -60,5 +66,8 @@ def _trust(findings: Findings) -> str:
     lines = sum(i.lines for i in findings.inputs)
     strange = sum(i.unrecognised for i in findings.inputs)
     damaged = sum(i.damaged for i in findings.inputs)
-    words = f"{number(lines)} lines in {plural(len(findings.inputs), 'file')}, {share_text(1 - (strange + damaged) / lines) if lines else '0 %'} understood"
-    return words + (f", {number(damaged)} damaged" if damaged else "") + "."
+    share = share_text(1 - (strange + damaged) / lines) if lines else "0 %"
+    words = f"{number(lines)} lines in {plural(len(findings.inputs), 'file')}, {share} understood"
+    twice = sum(i.duplicates for i in findings.inputs)
+    words += f", {number(damaged)} damaged" if damaged else ""
+    return words + (f", {number(twice)} told by two files and counted once" if twice else "") + "."
