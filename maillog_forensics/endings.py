@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import polars as pl
@@ -73,7 +73,9 @@ def how_ended(
     if end is None:
         end = _by_hand(mail, mids, last, grace)
     if end:
-        return end
+        known = {h.lower() for h in mail.messages["host"].drop_nulls().unique().to_list()}
+        is_here = end.host.lower() in known or end.host.split(".")[0].lower() in known
+        return replace(end, side="ours") if end.side == "theirs" and is_here else end
     waiting = (log_end - last).total_seconds()
     if waiting <= max(2.5 * period, 3.0):
         return End(

@@ -24,9 +24,11 @@ from maillog_forensics.findings import (
     Kind,
     LoopType,
     Moment,
+    Remedy,
     Severity,
     Trigger,
 )
+from maillog_forensics.remedies import MTAS, Mta, RemedyFacts, remedies
 from maillog_forensics.times import earliest, latest
 from maillog_forensics.wording import cause_of, headline
 
@@ -74,6 +76,7 @@ def finish(draft: Draft, edges: pl.DataFrame, mail: Mail, lines: Lines) -> Incid
     hosts = tuple(stays["host"].drop_nulls().unique(maintain_order=True).to_list())
     ours = _our_members(draft, mail)
     cause_id = _cause(draft)
+    aliases = _aliases(draft, mail)
     own = pl.DataFrame({"sent": pl.Series(draft.times, dtype=pl.Float64)}).select(
         sent=(pl.col("sent") * 1e6).cast(pl.Int64).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
     )
@@ -127,7 +130,7 @@ def finish(draft: Draft, edges: pl.DataFrame, mail: Mail, lines: Lines) -> Incid
             draft.verdict,
         ),
         members=draft.members,
-        aliases=_aliases(draft, mail),
+        aliases=aliases,
         hosts=hosts,
         started=draft.started,
         ended=draft.ended,
@@ -158,6 +161,9 @@ def finish(draft: Draft, edges: pl.DataFrame, mail: Mail, lines: Lines) -> Incid
             overload_signs=tuple(lines.evidence(p) for p in m.overload),
             reputation_signs=tuple(lines.evidence(p) for p in m.reputation),
         ),
+        ours=tuple(ours),
+        host_mtas=dict(stays.filter(pl.col("host").is_not_null()).select("host", "mta").unique(maintain_order=True).iter_rows()),
+        remedies=_remedies(draft, cause_id, ours, stays, aliases),
         look_alikes=tuple(draft.look_alikes),
         moments=moments,
         series=harm.series(own, edges.unique("logical", maintain_order=True), first, last, draft.started, draft.ended),
@@ -167,6 +173,31 @@ def finish(draft: Draft, edges: pl.DataFrame, mail: Mail, lines: Lines) -> Incid
         evidence=evidence,
         evidence_total=int(stays["lines"].sum() or 0),
     )
+
+
+def _remedies(
+    draft: Draft, cause_id: str, ours: list[str], stays: pl.DataFrame, aliases: dict[str, tuple[str, ...]]
+) -> tuple[Remedy, ...]:
+    """What to type, for each of our servers that had the incident's messages."""
+    mtas = []
+    for (mta, host), part in stays.drop_nulls("host").partition_by("mta", "host", as_dict=True, maintain_order=True).items():
+        queued = part.filter(~pl.col("removed"))["queue_id"].drop_nulls().unique(maintain_order=True).head(200).to_list()
+        mtas.append(Mta(str(mta), str(host), tuple(queued)))
+    null = sum(s.null_sender for s in draft.steps) / max(1, sum(len(s.times) for s in draft.steps))
+    facts = RemedyFacts(
+        kind=draft.kind,
+        type=draft.type,
+        cause=cause_id,
+        members=draft.members,
+        mtas=tuple(m for m in mtas if m.mta in MTAS),
+        date=draft.ended.date(),
+        running=draft.end.reason is Ending.ONGOING,
+        aliases=tuple(a for names in aliases.values() for a in names),
+        ours=tuple(ours),
+        null_sender_share=null,
+        is_source=draft.storm is None or any(m.host in draft.storm.origins for m in mtas),
+    )
+    return remedies(facts)
 
 
 def _identity(draft: Draft) -> str:

@@ -37,7 +37,7 @@ def test_two_vacation_programs_are_one_loop_of_259_messages_ended_by_the_sending
     assert loop.members == ("anna@alpha.example", "bob@beta.example")
     assert loop.messages == 259
     assert loop.ended_by.reason is Ending.SENDING_LIMIT
-    assert loop.ended_by.side == "theirs"
+    assert loop.ended_by.side == "ours", "the logs of the host that refused are among the inputs"
     assert "sending rate" in loop.ended_by.evidence[0].text
     assert loop.confidence.level == "proven"
 
