@@ -11,7 +11,7 @@ from maillog_forensics.findings import Ending, Findings, Incident, Kind, LoopTyp
 from maillog_forensics.remedies import CauseWords
 from maillog_forensics.text import visible
 
-SHAPES = {"info": "○", "low": "◔", "medium": "◆", "high": "▲", "critical": "✖"}
+SHAPES = {"info": "○", "low": "▽", "medium": "◆", "high": "▲", "critical": "✕"}
 
 TYPES = {
     "auto_response": "automatic answers",
@@ -256,7 +256,7 @@ def letter(i: Incident, words: CauseWords) -> Letter | None:
     ids = [*i.message_ids[:3], *[m for m in i.message_ids[-2:] if m not in i.message_ids[:3]]]
     ending = i.ended_by
     lines = [
-        "To whom it may concern at your postmaster's desk,",
+        "Dear postmaster,",
         "",
         i.headline,
         f"From {clock(i.started)} to {clock(i.ended)}, all times UTC.",
@@ -274,14 +274,7 @@ def letter(i: Incident, words: CauseWords) -> Letter | None:
         f"What should change: {words.mend}",
         f"The rule: {words.rule}" if words.rule else "",
         "",
-        "Please tell us what you find. On our side we "
-        + (
-            "stop the bounces at the source."
-            if storm
-            else "have held our half and mend it as well."
-            if i.cause.side == "both"
-            else "hold our half meanwhile."
-        ),
+        "Please tell us what you find. What we do on our side: ____",
     ]
     kept = [line for n, line in enumerate(lines) if line or (n and lines[n - 1])]
     return Letter(f"{'NDR storm' if storm else 'Mail loop'} of {day(i.started)} between our servers", tuple(kept))

@@ -172,7 +172,6 @@ def _view(facts: RemedyFacts, mta: Mta) -> dict[str, Any]:
         "target": Word(shown[0]) if shown else None,
         "either": Word(f"^<({quoting.pattern(shown)})?>$"),
         "recipient": Word(f"^({quoting.pattern(shown)})$"),
-        "host": Word(mta.host) if quoting.can_be_typed(mta.host) else None,
         "ids": [Quoted(i) for i in ids[:_SHOWN_IDS]],
         "ids_left_out": max(0, len(ids) - _SHOWN_IDS),
         "queued": len(mta.queued),
