@@ -248,9 +248,19 @@ def phases(i: Incident) -> Iterable[tuple[str, str, str]]:
     yield "Last", clock(i.ended, i.started), ENDINGS[i.ended_by.reason]
 
 
+def all_ours(i: Incident) -> bool:
+    """Whether every member of a loop is on our side, so that there is no other side to write to."""
+    return i.kind is Kind.MAIL_LOOP and bool(i.ours) and set(i.members) <= set(i.ours)
+
+
+def side(i: Incident) -> str:
+    """The side to mend, in words."""
+    return "both are ours" if i.cause.side == "both" and all_ours(i) else SIDES[i.cause.side]
+
+
 def letter(i: Incident, words: CauseWords) -> Letter | None:
     """What the other side's postmaster needs: times with their zone, ids, the rule, the request; no content of mail."""
-    if i.cause.side == "ours" or i.severity is Severity.INFO:
+    if i.cause.side == "ours" or i.severity is Severity.INFO or all_ours(i):
         return None
     storm = i.kind is Kind.NDR_STORM
     ids = [*i.message_ids[:3], *[m for m in i.message_ids[-2:] if m not in i.message_ids[:3]]]

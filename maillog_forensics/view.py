@@ -172,7 +172,7 @@ def _card(i: Incident, findings: Findings, ordinal: int, caps: Caps, *, is_open:
         codes=_codes(i, anchor),
         origins=_origins(i, anchor),
         cause=words,
-        side=narrative.SIDES[i.cause.side],
+        side=narrative.side(i),
         now=now,
         lasting=tuple(r for r in i.remedies if r.when == "lasting"),
         first=now[0] if now else None,

@@ -168,6 +168,12 @@ def test_inference_is_marked_and_fact_is_not() -> None:
     assert not re.search(r"inferred.{0,60}A responder answers bounces", page("notification"))
 
 
+def test_no_letter_is_written_to_ourselves() -> None:
+    words = Tree(render(document(two_parties(ours=("anna@alpha.example", "bob@beta.example"))))).text
+    assert "Side to mend: both are ours" in words and "letter to the other side" not in words and "Dear postmaster" not in words
+    assert "Dear postmaster" in tree("two_parties").text
+
+
 def test_several_incidents_are_sorted_by_severity_and_the_first_three_are_open() -> None:
     cards = [a for a in tree("several").all("details") if a.get("class") == "card"]
     assert ["open" in a for a in cards] == [True, True, True, False, False, False]
