@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import os
 import shutil
+import stat
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -53,14 +54,20 @@ def normalize(
     files, problems = sources.expand(paths)
     plan = load(parsers)
     options = intake.Options(tz=tz, year=year, format=format)
-    tables, reports = [], []
-    for path in files:
-        table, report = intake.take_in(path, plan, options, partial(progress, path) if progress else None)
+    tables: list[pl.DataFrame] = []
+    reports: list[InputReport] = []
+    began: dict[str, dt.datetime] = {}
+    for path in reversed(files):  # of a rotated set, the youngest first: it tells until when the next older one can last
+        kin = sources.rotated_set(path)
+        limited = replace(options, next_began=began.get(kin))
+        table, report = intake.take_in(path, plan, limited, partial(progress, path) if progress else None)
+        if report.first:
+            began[kin] = report.first.replace(tzinfo=None)
         if shown and path in shown:
             report.about.path = shown[path]
             table = table.with_columns(source=pl.lit(shown[path]))
-        tables.append(table)
-        reports.append(report)
+        tables.insert(0, table)
+        reports.insert(0, report)
     events = pl.concat(tables) if tables else schema.empty(schema.EVENTS)
     abouts = [r.about for r in reports]
     copies = duplicates.copies([(a.path, a.decompressed_sha256, a.decompressed_bytes) for a in abouts])
@@ -77,9 +84,10 @@ def correlate(
     year: int | None = None,
     format: str | None = None,
     parsers: Path | None = None,
+    shown: dict[str, str] | None = None,
 ) -> tuple[correlating.Mail, list[str]]:
     """Read logs and put messages together: the tables of messages and deliveries, and a sentence for each path without input."""
-    events, reports, problems = normalize(paths, tz=tz, year=year, format=format, parsers=parsers)
+    events, reports, problems = normalize(paths, tz=tz, year=year, format=format, parsers=parsers, shown=shown)
     problems = [*problems, *(f"{r.about.path}: {p}" for r in reports for p in r.about.problems)]
     return correlating.mailboxes(correlating.correlate(events)), problems
 
@@ -127,16 +135,16 @@ def analyze(
     """
     allowed = allowing.read(allow) if allow else []
     began, clock = dt.datetime.now(dt.UTC), time.monotonic()
-    with _spooled(paths) as (real, spooled):
+    with spooled(paths) as (real, shown):
         events, reports, problems = normalize(
-            real, tz=tz, year=year, format=format, parsers=parsers, progress=progress, shown=spooled
+            real, tz=tz, year=year, format=format, parsers=parsers, progress=progress, shown=shown
         )
         if since or until:
             events = events.filter((pl.col("time") >= (since or _EVER[0])) & (pl.col("time") <= (until or _EVER[1])))
         mail = correlating.mailboxes(correlating.correlate(events))
         found = drafts.find(mail, window_s=window_s)
         wanted, suppressed = _without_allowed(found.drafts, allowed)
-        lines = Lines({r.about.path: r.about for r in reports}, {shown: path for path, shown in spooled.items()})
+        lines = Lines({r.about.path: r.about for r in reports})
         incidents.want_lines(wanted, lines)
         lines.want(incidents.first_lines(wanted, mail))
         lines.fetch()
@@ -197,18 +205,26 @@ def _iso(time: dt.datetime | None) -> str | None:
 
 
 @contextmanager
-def _spooled(paths: list[str]) -> Iterator[tuple[list[str], dict[str, str]]]:
-    """Standard input is kept in a temporary file while the analysis lasts, since evidence is read a second time."""
-    if "-" not in paths:
-        yield paths, {}
-        return
-    handle, name = tempfile.mkstemp(prefix="maillog-forensics-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            shutil.copyfileobj(sys.stdin.buffer, file)
-        yield [name if p == "-" else p for p in paths], {name: "-"}
-    finally:
-        os.unlink(name)
+def spooled(paths: list[str]) -> Iterator[tuple[list[str], dict[str, str]]]:
+    """Paths that can be read more than once, and what to call those that are stand-ins, while the context lasts.
+
+    Standard input and pipes are kept in temporary files, since evidence is read a second time; names that are no UTF-8 are
+    written with escapes.
+    """
+    real, shown = [], {}
+    with ExitStack() as stack:
+        for path in paths:
+            if path == "-" or (os.path.exists(path) and stat.S_ISFIFO(os.stat(path).st_mode)):
+                copy = stack.enter_context(tempfile.NamedTemporaryFile(prefix="maillog-forensics-"))
+                with nullcontext(sys.stdin.buffer) if path == "-" else open(path, "rb") as pipe:
+                    shutil.copyfileobj(pipe, copy)
+                copy.flush()
+                shown[copy.name] = sources.label(path)
+                path = copy.name
+            real.append(path)
+        files, _ = sources.expand(real)
+        shown |= {f: sources.label(f) for f in files if f not in shown and f != sources.label(f)}
+        yield real, shown
 
 
 def _input(report: InputReport) -> InputFile:

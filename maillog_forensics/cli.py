@@ -144,15 +144,18 @@ def trace(
     """Follow a message, or an address, over hosts and mail servers."""
     from maillog_forensics import trace as tracing
     from maillog_forensics.api import correlate as run
+    from maillog_forensics.api import spooled
 
     if len(paths) < 2:
         raise UsageError("trace needs logs and what to look for: maillog-forensics trace /var/log/mail.log 4F1C2A0D31")
-    mail, problems = run(paths[:-1], tz=tz, year=year, format=format, parsers=parsers)
-    _tell(problems)
-    found = tracing.find(mail, paths[-1], related=related)
-    if not found.groups:
-        raise NoInputError(f"no message in these logs has the queue id, Message-ID or address {paths[-1]}")
-    sys.stdout.write(tracing.tell(mail, found, raw=tracing.raw_lines(mail, found) if lines else None))
+    with spooled(paths[:-1]) as (real, shown):
+        mail, problems = run(real, tz=tz, year=year, format=format, parsers=parsers, shown=shown)
+        _tell(problems)
+        found = tracing.find(mail, paths[-1], related=related)
+        if not found.groups:
+            raise NoInputError(f"no message in these logs has the queue id, Message-ID or address {paths[-1]}")
+        opened = {name: path for path, name in shown.items()}
+        sys.stdout.write(tracing.tell(mail, found, raw=tracing.raw_lines(mail, found, opened) if lines else None))
 
 
 @app.command()

@@ -7,9 +7,10 @@ every message id. Only where nothing proves it, the file's age and the user's wo
 
 from __future__ import annotations
 
+import calendar
 import datetime as dt
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -138,8 +139,7 @@ def proofs(events: pl.DataFrame) -> pl.DataFrame:
     if "queue_id" not in need:
         return pl.DataFrame(schema=_PROOFS)
     rows = events.select(need).filter(~pl.col("_utc"), pl.col("_wall").is_not_null())
-    if "event" in need:
-        rows = rows.filter(pl.col("event").is_in(["receive", "queue"]))
+    rows = rows.filter(_telling(rows.columns))
     if rows.height > 2 * _PROOFS_WANTED:
         rows = pl.concat([rows.head(_PROOFS_WANTED), rows.tail(_PROOFS_WANTED)])
     found = []
@@ -153,9 +153,27 @@ def proofs(events: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(found, schema=_PROOFS)
 
 
+def _telling(columns: list[str]) -> pl.Expr:
+    """Rows worth a closer look: with a Message-ID that begins with a time and this queue id, or a queue id that may hold a time."""
+    own = pl.lit(False)
+    if "message_id" in columns:
+        same = pl.col("message_id").str.slice(15, pl.col("queue_id").str.len_chars()) == pl.col("queue_id")
+        own = pl.col("message_id").str.contains(r"^[0-9]{14}\.[0-9A-Za-z]+@") & same
+    timed = pl.col("queue_id").str.contains(r"^[0-9A-Za-z]{10,11}z|^[0-9A-Za-z]{6}-[0-9A-Za-z]{6,11}-")
+    if "event" in columns:
+        timed &= pl.col("event") == "receive"
+    return (own | timed).fill_null(False)
+
+
 _PROOFS: dict[str, pl.DataType | type[pl.DataType]] = {
     "line": pl.UInt64, "_wall": pl.Datetime("us"), "_yearless": pl.Boolean, "_turn": pl.Int32, "epoch": pl.Int64,
 }  # fmt: skip
+
+
+def leap_days(events: pl.DataFrame, turns: int) -> frozenset[int]:
+    """For each 29 February among yearless stamps, how many New Years come after it in the file."""
+    days = events.filter("_yearless", pl.col("_wall").dt.month() == 2, pl.col("_wall").dt.day() == 29)
+    return frozenset(turns - t for t in days["_turn"].unique().to_list())
 
 
 def rollovers(wall: pl.Series) -> pl.Series:
@@ -169,82 +187,121 @@ def rollovers(wall: pl.Series) -> pl.Series:
     return turns.cum_sum().clip(lower_bound=0)
 
 
-def decide(
-    seen: pl.DataFrame,
-    *,
-    yearless: bool,
-    zoneless: bool,
-    last_wall: dt.datetime | None,
-    turns: int,
-    modified: float | None,
-    tz: str | None = None,
-    year: int | None = None,
-) -> TimeBasis:
-    """Settle zone and year of one file.
+@dataclass(frozen=True)
+class Evidence:
+    """What one file tells of its clock.
 
-    Parameters
+    Attributes
     ----------
     seen
         Result of `proofs`.
+    yearless, zoneless
+        Whether stamps without a year, or without a zone, occur.
     last_wall
-        Newest yearless stamp (in year 2000), `turns` the New Years that the file crosses.
-    modified
-        Modification time of the file (POSIX seconds), the last resort for the year.
+        Newest yearless stamp (in year 2000).
+    turns
+        New Years that the file crosses.
+    leap_turns
+        New Years between a 29 February and the file's end, for each 29 February in it.
+    written
+        When the file was last written (UTC), and in words how that is known: its modification time, or the time in a gzip header.
+    next_began
+        First line (UTC) of the next younger file of a rotated set.
+    """
+
+    seen: pl.DataFrame
+    yearless: bool
+    zoneless: bool
+    last_wall: dt.datetime | None = None
+    turns: int = 0
+    leap_turns: frozenset[int] = frozenset()
+    written: tuple[dt.datetime, str] | None = None
+    next_began: dt.datetime | None = None
+
+
+def decide(found: Evidence, *, tz: str | None = None, year: int | None = None) -> TimeBasis:
+    """Settle zone and year of one file: the user's word first, then proof in the lines, then the file's age.
+
+    Parameters
+    ----------
     tz, year
-        The user's word; `year` is that of the last line.
+        The user's word; `year` is that of the last line of the youngest file.
 
     Raises
     ------
     UsageError
         When `tz` names no zone.
     """
-    if not zoneless and not yearless:
+    if not found.zoneless and not found.yearless:
         return TimeBasis("in the stamps", "every stamp carries its zone", None)
-    zone, zone_basis = "UTC", TimeBasis.zone_basis
-    offset: int | None = 0
-    proved_year = None
-    gaps = []
-    for row in seen.to_dicts():
-        wall, epoch = row["_wall"], row["epoch"]
-        utc = dt.datetime.fromtimestamp(epoch, dt.UTC).replace(tzinfo=None)
-        if row["_yearless"]:
-            for candidate in (utc.year, utc.year + 1, utc.year - 1):
-                try:
-                    shifted = wall.replace(year=candidate)
-                except ValueError:
-                    continue
-                if abs((shifted - utc).total_seconds()) < 15 * 3600:
-                    gaps.append((shifted - utc).total_seconds())
-                    proved_year = candidate + turns - (row["_turn"] or 0)  # of the last line, not of this one
-                    break
-        else:
+    gaps, years = _measure(found)
+    basis = _zone(found, gaps, tz)
+    return replace(basis, **_year(found, years, year)) if found.yearless else basis
+
+
+def _measure(found: Evidence) -> tuple[list[float], list[int]]:
+    """Seconds between each proof's stamp and its UTC second; the year of the file's last line that each yearless one asks for."""
+    gaps, years = [], []
+    for row in found.seen.to_dicts():
+        wall, utc = row["_wall"], dt.datetime.fromtimestamp(row["epoch"], dt.UTC).replace(tzinfo=None)
+        if not row["_yearless"]:
             gaps.append((wall - utc).total_seconds())
-    # a message may wait before it is logged, and clocks differ a little: the smallest gap on the quarter-hour grid counts
-    near = [round(g / 900) * 900 for g in gaps if abs(g - round(g / 900) * 900) < 120 and abs(g) < 15 * 3600]
-    if tz:
-        zone, zone_basis, offset = _named(tz)
-    elif zoneless and near:
-        offset = int(max(set(near), key=near.count))
-        zone, zone_basis = _offset_name(offset), f"read from the lines: {len(near)} queue or message ids carry the UTC second"
-    elif not zoneless:
-        zone, zone_basis, offset = "in the stamps", "every stamp carries its zone", None
-    if not yearless:
-        return TimeBasis(zone, zone_basis, offset)
-    if year is not None:
-        return TimeBasis(zone, zone_basis, offset, year, "given with --year")
-    if proved_year is not None:
-        return TimeBasis(zone, zone_basis, offset, proved_year, "read from the lines: message ids carry the year")
-    newest = dt.datetime.fromtimestamp(modified, dt.UTC).replace(tzinfo=None) if modified else None
-    if newest is None or last_wall is None:
-        this = newest.year if newest else 1970
-        return TimeBasis(zone, zone_basis, offset, this, "unknown: nothing tells the year (say --year)")
-    for candidate in range(newest.year, newest.year - 9, -1):
-        try:
-            if last_wall.replace(year=candidate) <= newest + dt.timedelta(days=1):
-                return TimeBasis(zone, zone_basis, offset, candidate, "inferred: the last line can't be younger than the file's modification time")
-        except ValueError:
             continue
-    return TimeBasis(zone, zone_basis, offset, newest.year, "inferred from the file's modification time")
+        for candidate in (utc.year, utc.year + 1, utc.year - 1):
+            shifted = _in_year(wall, candidate)
+            if shifted and abs((shifted - utc).total_seconds()) < _FARTHEST_ZONE_S:
+                gaps.append((shifted - utc).total_seconds())
+                years.append(candidate + found.turns - (row["_turn"] or 0))
+                break
+    return gaps, years
+
+
+_FARTHEST_ZONE_S = 15 * 3600
+_QUARTER_S = 900
+
+
+def _in_year(wall: dt.datetime, year: int) -> dt.datetime | None:
+    try:
+        return wall.replace(year=year)
+    except ValueError:  # 29 February
+        return None
+
+
+def _zone(found: Evidence, gaps: list[float], tz: str | None) -> TimeBasis:
+    # a message may wait before it is logged, and clocks differ a little: the commonest gap on the quarter-hour grid counts
+    grid = [(g, round(g / _QUARTER_S) * _QUARTER_S) for g in gaps if abs(g) < _FARTHEST_ZONE_S]
+    near = [q for g, q in grid if abs(g - q) < 120]
+    if tz:
+        return TimeBasis(*_named(tz))
+    if not found.zoneless:
+        return TimeBasis("in the stamps", "every stamp carries its zone", None)
+    if near:
+        offset = int(max(sorted(set(near)), key=near.count))
+        return TimeBasis(_offset_name(offset), f"read from the lines: {len(near)} queue or message ids carry the UTC second", offset)
+    return TimeBasis()
+
+
+def _year(found: Evidence, years: list[int], given: int | None) -> dict[str, int | str]:
+    """Year of the last line, and why."""
+    if years and given is None:
+        return {"last_year": max(sorted(set(years)), key=years.count), "year_basis": "read from the lines: message ids carry the year"}
+    limits = [(found.next_began, "the first line of the next file of its set")] if found.next_began else []
+    limits += [found.written] if found.written and given is None else []
+    moment, why = min(limits, default=(None, ""))
+    newest = given if given is not None else moment.year if moment else None
+    if newest is None:
+        return {"last_year": 1970, "year_basis": "unknown: nothing tells the year (say --year)"}
+    why = f"inferred: the last line can't be younger than {why}" if why else "given with --year"
+    for year in range(newest, newest - _YEARS_BACK, -1):
+        if not all(calendar.isleap(year - turns) for turns in found.leap_turns):
+            continue
+        last = _in_year(found.last_wall, year) if found.last_wall else None
+        if last and (moment is None or last <= moment + dt.timedelta(days=1)):
+            return {"last_year": year, "year_basis": "given with --year" if year == given else why}
+    return {"last_year": newest, "year_basis": "given with --year" if given is not None else "unknown: no year fits (say --year)"}
+
+
+_YEARS_BACK = 13  # two leap years may lie eight years apart
 
 
 def _named(tz: str) -> tuple[str, str, int | None]:

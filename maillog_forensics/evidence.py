@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Iterator
 
 from maillog_forensics import sources
 from maillog_forensics.findings import Evidence
@@ -19,8 +20,8 @@ class Lines:
     Call `want` while incidents are put together, `fetch` once, then `evidence`.
     """
 
-    def __init__(self, inputs: dict[str, Input], spooled: dict[str, str] | None = None) -> None:
-        self._inputs, self._spooled = inputs, spooled or {}
+    def __init__(self, inputs: dict[str, Input]) -> None:
+        self._inputs = inputs
         self._wanted: dict[str, set[tuple[int, int]]] = {}
         self._texts: dict[tuple[str, int], str] = {}
 
@@ -33,9 +34,11 @@ class Lines:
         """Read the wanted lines: plain files by seeking, compressed ones in one more pass up to the last line wanted."""
         for source, places in sorted(self._wanted.items()):
             about = self._inputs.get(source)
-            path = self._spooled.get(source, source)
             missing = {(n, o) for n, o in places if (source, n) not in self._texts}
             if not missing or about is None:
+                continue
+            path = _found(about)
+            if path is None:
                 continue
             reader: Callable[[str, Input, set[tuple[int, int]]], dict[int, str]]
             reader = _seek if about.compression == "none" else _stream
@@ -47,6 +50,27 @@ class Lines:
         source, line, offset = place
         text = self._texts.get((source, line), "")
         return Evidence(source=source, line=line, offset=offset, text=text[:MAX_TEXT], note=note)
+
+
+def _found(about: Input) -> str | None:
+    """Where the file stands that was read: under its name, or, where it was rotated since, beside it; None where it is gone."""
+    path = about.opened or about.path
+    for candidate in (path, *_beside(path)):
+        try:
+            status = os.stat(candidate)
+        except OSError:
+            continue
+        if about.identity in (None, (status.st_dev, status.st_ino)):
+            return candidate if status.st_size >= about.bytes else None  # shorter: it was emptied and begun anew
+    return None
+
+
+def _beside(path: str) -> Iterator[str]:
+    folder, name = os.path.split(path)
+    try:
+        yield from (os.path.join(folder, other) for other in sorted(os.listdir(folder or ".")) if other.startswith(name))
+    except OSError:
+        return
 
 
 def _seek(path: str, about: Input, places: set[tuple[int, int]]) -> dict[int, str]:

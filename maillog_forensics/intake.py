@@ -63,6 +63,8 @@ class Options:
     year: int | None = None
     format: str | None = None
     chunk_bytes: int = sources.CHUNK_BYTES
+    next_began: dt.datetime | None = None
+    """First line (UTC) of the next younger file of a rotated set, which is the newest moment that this one's lines can have."""
 
 
 def take_in(path: str, plan: Plan, options: Options, progress: Callable[[int], None] | None = None) -> tuple[pl.DataFrame, InputReport]:
@@ -75,7 +77,7 @@ def take_in(path: str, plan: Plan, options: Options, progress: Callable[[int], N
     report
         Ledger, hashes, time basis; problems in words are in `report.about.problems`.
     """
-    about = sources.Input(path)
+    about = sources.Input(sources.label(path))
     report = InputReport(about)
     order: tuple[str, ...] | None = None
     reader: records.Reader | None = None
@@ -128,13 +130,13 @@ def take_in(path: str, plan: Plan, options: Options, progress: Callable[[int], N
         tables.append(events)
     table = pl.concat(tables, how="diagonal_relaxed") if tables else pl.DataFrame()
     if table.height:
-        report.basis = clock.decide(
-            clock.proofs(table), yearless=yearless, zoneless=zoneless, last_wall=last_wall, turns=turns,
-            modified=about.modified, tz=options.tz, year=options.year,
-        )  # fmt: skip
+        found = clock.Evidence(
+            clock.proofs(table), yearless, zoneless, last_wall, turns, clock.leap_days(table, turns), _written(about), options.next_began
+        )
+        report.basis = clock.decide(found, tz=options.tz, year=options.year)
         table = clock.settle(table, report.basis, turns)
         report.basis = (reader.basis if reader else None) or report.basis
-    events = _dated(_finish(table, path), report, cut)
+    events = _dated(_finish(table, about.path), report, cut)
     report.events = events.height
     report.format = _name_format(events, reader)
     report.shapes = _top_shapes(shapes)
@@ -145,6 +147,17 @@ def take_in(path: str, plan: Plan, options: Options, progress: Callable[[int], N
     if not report.recognised and about.lines and not about.unreadable and not (reader and reader.problems):
         about.problems.append(_unknown_sentence(shapes))
     return events, report
+
+
+def _written(about: sources.Input) -> tuple[dt.datetime, str] | None:
+    times = [(about.modified, "the file's modification time"), (about.packed, "the time in its gzip header")]
+    known = [(dt.datetime.fromtimestamp(t, dt.UTC).replace(tzinfo=None), why) for t, why in times if t and 0 < t < _LAST_SECOND]
+    if day := sources.date_in_name(about.path):
+        known.append((dt.datetime.combine(day, dt.time.max), "the date in the file's name"))
+    return min(known, default=None)
+
+
+_LAST_SECOND = 4_102_444_800  # 2100: what a broken file system may tell beyond is no date
 
 
 def _rank_envelopes(head: pl.DataFrame, plan: Plan) -> tuple[str, ...]:

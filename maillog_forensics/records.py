@@ -19,6 +19,8 @@ from maillog_forensics.normalize import Plan, _read_fields
 
 _LOST = r"^System\.[A-Za-z.]+[\[\]`0-9A-Za-z.,]*$"  # PowerShell shows the type where a list stood
 _ISO = r"^([0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?)"
+_MAX_HEADS = 300  # of different wording in one input; more is an attack, or text that looks like heads
+_TOO_MANY = f"more than {_MAX_HEADS} different heads: what stands below the later ones was read as belonging to those before"
 _PART = "\x1f"  # stands between the parts of a cell that was split
 _NOTHING = pl.DataFrame(schema={"line": pl.UInt64})
 
@@ -92,10 +94,14 @@ class Reader:
         text = lines["text"].str.strip_chars()
         comment = text.str.starts_with("#") | (text == "")
         heads: dict[int, Head] = {}
-        for at in _maybe_head(text, self._known).arg_true().to_list():
-            if text[at] not in self._met:
-                self._met[text[at]] = _find(text[at], self._known)
-            if found := self._met[text[at]]:
+        maybe = _maybe_head(text, self._known).arg_true()
+        for at, line in zip(maybe.to_list(), text.gather(maybe).to_list()):
+            if line not in self._met:
+                if len(self._met) >= _MAX_HEADS:
+                    self._say(_TOO_MANY)
+                    continue
+                self._met[line] = _find(line, self._known)
+            if found := self._met[line]:
                 heads[at] = found
         for head in heads.values():
             self._say(head.record.aside)

@@ -5,6 +5,7 @@ Memory is bounded by the chunk, whatever the size of the file, of a line, or of 
 
 from __future__ import annotations
 
+import datetime as dt
 import glob
 import hashlib
 import io
@@ -45,8 +46,12 @@ class Input:
     decompressed_bytes: int = 0
     decompressed_sha256: str = ""
     modified: float | None = None
+    packed: float | None = None
+    """Modification time (POSIX seconds) that a gzip header remembers of what was packed."""
     identity: tuple[int, int] | None = None
     """Device and inode of a file: a log that was rotated since is another one under the same name."""
+    opened: str | None = None
+    """The path to open, where `path` is another name for it: standard input, a pipe, a name that is no UTF-8."""
     lines: int = 0
     problems: list[str] = field(default_factory=list)
     """Sentences for a person: truncated, unreadable, empty …"""
@@ -124,9 +129,28 @@ def _inside(folder: str) -> tuple[list[str], list[str]]:
 
 def _rotation_key(path: str) -> tuple[str, int, str]:
     """Sort rotated twins oldest first: mail.log.2.gz, mail.log.1, mail.log."""
+    stem, age = _rotation(path)
+    return stem, -age, path
+
+
+def rotated_set(path: str) -> str:
+    """What rotated twins have in common: mail.log for mail.log.2.gz, mail.log.1 and mail.log."""
+    return _rotation(path)[0]
+
+
+def _rotation(path: str) -> tuple[str, int]:
     stem = re.sub(r"\.(gz|bz2|xz|zst|Z)$", "", path)
     match = re.search(r"\.(\d{1,4})$", stem)
-    return (stem[: match.start()] if match else stem, -int(match.group(1)) if match else 0, path)
+    return (stem[: match.start()], int(match.group(1))) if match else (stem, 0)
+
+
+def date_in_name(path: str) -> dt.date | None:
+    """The day on which logrotate (dateext) put a file aside: mail.log-20260302.gz."""
+    match = re.search(r"[.-]((?:19|20)[0-9]{2})-?([0-9]{2})-?([0-9]{2})(?=$|[.-])", os.path.basename(path))
+    try:
+        return dt.date(*map(int, match.groups())) if match else None
+    except ValueError:
+        return None
 
 
 class _Hashing:
@@ -148,6 +172,8 @@ def _plain(stream: _Hashing, about: Input) -> Iterator[bytes]:
     """The decompressed bytes of `stream`, in pieces; damage ends the stream and is noted, never raised."""
     head = stream.read()
     about.compression = compression.kind(head)
+    if about.compression == "gzip" and len(head) >= 8:
+        about.packed = float(int.from_bytes(head[4:8], "little")) or None
     try:
         if about.compression != "none":
             yield from compression.unpack(about.compression, head, stream.read)
@@ -218,6 +244,7 @@ def read(path: str, about: Input, *, stdin: BinaryIO | None = None, chunk_bytes:
 
     Never raises for bad data: an unreadable file sets `about.unreadable` and `about.problems`.
     """
+    about.opened = path
     try:
         raw = (stdin or sys.stdin.buffer) if path == "-" else open(path, "rb")  # noqa: SIM115  (closed below)
         length = None

@@ -117,8 +117,14 @@ def _time(value: object) -> str:
     return value.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + "Z" if isinstance(value, dt.datetime) else "-"
 
 
-def raw_lines(mail: Mail, traced: Traced) -> dict[int, list[tuple[str, int, str]]]:
-    """Every line that names one of the messages' queue ids, in the files where they were seen: one more pass over these files."""
+def raw_lines(mail: Mail, traced: Traced, opened: dict[str, str] | None = None) -> dict[int, list[tuple[str, int, str]]]:
+    """Every line that names one of the messages' queue ids, in the files where they were seen: one more pass over these files.
+
+    Parameters
+    ----------
+    opened
+        The path to open for a source, where that is another one.
+    """
     mids = [m for g in traced.groups for m in g]
     rows = mail.messages.filter(pl.col("mid").is_in(mids), pl.col("queue_id").is_not_null())
     lives = mail.messages.join(rows.select("host_key", "queue_id").unique(), on=["host_key", "queue_id"], how="semi")
@@ -127,7 +133,7 @@ def raw_lines(mail: Mail, traced: Traced) -> dict[int, list[tuple[str, int, str]
         here = lives.filter(pl.col("source") == source).sort("line")
         ids = here["queue_id"].unique().to_list()
         begins = {q: here.filter(pl.col("queue_id") == q).select("line", "mid").rows() for q in ids}
-        for chunk in sources.read(source, Input(source)):
+        for chunk in sources.read((opened or {}).get(source, source), Input(source)):
             table = chunk.lines.filter(pl.col("text").str.contains_any(ids))
             for number, text in table.select("line", "text").iter_rows():
                 for q in ids:
