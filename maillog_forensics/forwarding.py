@@ -87,10 +87,45 @@ def _stays(mail: Mail) -> pl.DataFrame:
             pl.col("last").max().alias("left"),
         )
     )
-    messages = mail.messages.filter(~pl.col("is_notification")).select(
-        "mid", "logical", "host_key", "host", "queue_id", "first", "line", "size", "client_host", "from_box"
+    messages = (
+        _joined_by_hops(mail)
+        .filter(~pl.col("is_notification"))
+        .select("mid", "logical", "host_key", "host", "queue_id", "first", "line", "size", "client_host", "from_box")
     )
     return messages.join(told, on="mid", how="inner")
+
+
+def _joined_by_hops(mail: Mail) -> pl.DataFrame:
+    """Messages, where a logged next hop leads from one to another, under one `logical`: also where a hop rewrote the Message-ID.
+
+    Only chains that come back to a host and mailbox are joined; each message knows the first of its chain by following
+    its predecessors, twice as far in every round.
+    """
+    messages = mail.messages
+    given = mail.deliveries.filter(pl.col("next_queue_id").is_not_null()).select("next_queue_id", before="mid", gone="last")
+    taken = messages.filter(pl.col("queue_id").is_not_null()).select("mid", "first", next_queue_id="queue_id")
+    steps = (
+        given.join(taken, on="next_queue_id")
+        .filter(pl.col("before") != pl.col("mid"), (pl.col("first") - pl.col("gone")).dt.total_seconds().abs() <= 900)
+        .sort("mid", "gone")
+        .unique("mid", keep="last", maintain_order=True)
+        .select("mid", "before")
+    )
+    if steps.is_empty():
+        return messages
+    root = steps
+    for _ in range(8):
+        further = root.join(root.rename({"mid": "before", "before": "earlier"}), on="before", how="left")
+        moved = further.select("mid", before=pl.coalesce("earlier", "before"))
+        if moved.equals(root):
+            break
+        root = moved
+    chained = messages.join(root, on="mid", how="left").with_columns(root=pl.coalesce("before", "mid"))
+    towards = mail.deliveries.group_by("mid", maintain_order=True).agg(pl.col("to_box").first())
+    visits = chained.join(towards, on="mid").group_by("root", "host_key", "to_box").len().filter(pl.col("len") >= 3)
+    names = messages.select(root="mid", first_logical="logical").join(visits.select("root").unique(), on="root", how="semi")
+    joined = chained.join(names, on="root", how="left").with_columns(logical=pl.coalesce("first_logical", "logical"))
+    return joined.select(messages.columns).sort("mid")
 
 
 def _shape(part: pl.DataFrame, parameters: RingParameters) -> tuple[list[str], float, bool]:

@@ -374,7 +374,9 @@ def _judge(
         or (enough and one_marked and rest_regular)
     ):
         return None
-    look_alikes, verdict = _look_alikes(steps, times, ups, downs, n, parameters, both_marked, one_marked, regular)
+    look_alikes, verdict = _look_alikes(
+        steps, times, ups, downs, n, parameters, both_marked, one_marked, regular, any(data["is_notification"][k] for k in span)
+    )
     score = min(0.99, 0.45 + 0.2 * regular + 0.2 * long_run + 0.15 * both_marked + 0.08 * one_marked + min(0.1, n / 1000))
     proven = both_marked or (any(s.linked >= 0.6 * len(s.times) for s in steps) and (regular or long_run))
     level: Literal["proven", "likely", "possible"] = "possible" if verdict != "loop" else "proven" if proven else "likely"
@@ -409,6 +411,7 @@ def _look_alikes(
     both_marked: bool,
     one_marked: bool,
     regular: bool,
+    has_notifications: bool,
 ) -> tuple[list[LookAlike], str]:
     """Honest traffic with two directions and a rhythm, ruled out or not."""
     out = []
@@ -436,6 +439,8 @@ def _look_alikes(
     if one_marked and not both_marked and verdict == "loop":
         other = next(s for s in steps if s not in caused)
         drifts = bool(known) and len(ups) >= 6 and max(c.drift for c in known) >= 0.95
+        if not has_notifications:  # a bounce follows its message by itself; another null sender is a responder's
+            drifts = drifts or (len(ups) >= 8 and all(not c.is_round and c.correlation > -0.3 for c in known))
         name = "regular sender and its answers"
         if drifts or (other.lags and other.lags.median_s <= parameters.quick_s):
             why = "the phase drifts" if drifts else "it answers within seconds"

@@ -126,7 +126,7 @@ def clock(times: list[float]) -> Clock | None:
     if sd_turn < 1e-9:
         follows = True
     elif n >= 24:
-        follows = (drift < 0.9 and correlation < -0.22) or (near and drift < 1.0)
+        follows = (drift < 0.85 and correlation < -0.28) or (near and drift < 1.0)
     elif n >= 12:  # a loop's residual is hardly larger than a clock's yet: only a round period or both signs together tell
         follows = (drift < 0.75 and correlation < -0.38) or (near and drift < 0.95)
     else:

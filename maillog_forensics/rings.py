@@ -130,7 +130,7 @@ def _followed(numbered: pl.DataFrame, arrows: pl.DataFrame, parameters: CyclePar
     return (
         joined.group_by("u", "v", "w")
         .agg(count=pl.len(), middle=lag.median(), deviation=(lag - lag.median()).abs().median() * 1.4826)
-        .filter(pl.col("count") >= parameters.min_turns, (pl.col("deviation") <= 0.5) | (pl.col("middle") <= 4.1))
+        .filter(pl.col("count") >= parameters.min_turns, (pl.col("deviation") <= 1.1) | (pl.col("middle") <= 4.1))
         .sort("u", "v", "w")
     )
 
@@ -189,7 +189,8 @@ def _examine(members: list[str], numbered: pl.DataFrame, parameters: CycleParame
     slowest = max(s.lags.median_s for s in steps if s.lags)
     all_marked = all(s.marked >= 0.6 * len(s.times) for s in steps)
     regular = worst <= limit
-    quick = n >= 1.35 * rhythm.longest_human_run(slowest * 1.5) + 2 and worst <= 0.6
+    enough = min(len(t) for t in times) >= 6
+    quick = n >= 1.35 * rhythm.longest_human_run(slowest * 1.5) + 2 and worst <= (1.2 if enough else 0.6)
     if not (all_marked or regular or quick):
         return None
     turning = rhythm.clock(times[0])
