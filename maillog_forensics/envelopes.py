@@ -88,13 +88,19 @@ def _open_json(rows: pl.DataFrame, envelope: Envelope) -> tuple[pl.DataFrame, pl
 
 
 _HEX = [f"{n:02x}" for n in range(256)]
+_SOUND = (  # UTF-8 in hexadecimal digits (RFC 3629, section 4)
+    r"^(?:[0-7].|(?:c[2-9a-f]|d.)[89ab].|e0[ab].[89ab].|e[1-9a-cef](?:[89ab].){2}|ed[89].[89ab].|f0[9ab].(?:[89ab].){2}"
+    r"|f[1-3](?:[89ab].){3}|f48.(?:[89ab].){2})*$"
+)
 
 
 def from_byte_values(column: pl.Expr) -> pl.Expr:
     """journald writes text that is not clean UTF-8 as an array of byte values; broken bytes stay visible as backslash escapes."""
     number = pl.element().str.strip_chars(" []").cast(pl.Int32, strict=False)
     digits = column.str.split(",").list.eval(number.replace_strict(list(range(256)), _HEX, default="3f", return_dtype=pl.String))
-    clean = digits.list.join("").str.decode("hex", strict=False).cast(pl.String, strict=False)
+    joined = digits.list.join("")
+    sound = pl.when(joined.str.contains(_SOUND)).then(joined)  # the cast below fails as a whole for one broken character
+    clean = sound.str.decode("hex", strict=False).cast(pl.String, strict=False)
     shown = [chr(n) if 32 <= n < 127 else f"\\x{n:02x}" for n in range(256)]
     escaped = digits.list.eval(pl.element().replace_strict(_HEX, shown, default="?", return_dtype=pl.String)).list.join("")
     return pl.coalesce(clean, escaped)
@@ -215,6 +221,10 @@ SPLICE = r"(?:[A-Z][a-z]{2} [ 0-3][0-9] [0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?|
 """Where a second record begins inside a line: a stamp, a host, a tag with its process id."""
 
 
+_OPEN = r'''helo=<[^<>]*$| T="(?:[^"\\]|\\.)*$'''
+"""What a client says about itself, and a subject, that have not ended: a stamp in there is the client's own, to hide its line."""
+
+
 def cut_at_splices(opened: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
     """Two records on one line (two writers, a crash, a lost newline): the first is cut where the second begins.
 
@@ -230,7 +240,8 @@ def cut_at_splices(opened: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
     if not inside.any():
         return opened, opened["line"].clear()
     stamped = opened.filter(inside).with_columns(_host=pl.col("message").str.extract(SPLICE, 1), _head=pl.col("message").str.replace(rf"(?s){SPLICE}.*$", ""))
-    stamped = stamped.filter(pl.col("_host") == pl.col("host"))
+    forged = pl.col("_head").str.contains(_OPEN) & pl.col("message").str.contains(r'[>"]$|" from <|" for ')
+    stamped = stamped.filter(pl.col("_host") == pl.col("host"), ~forged)
     sure = stamped["_head"].str.contains(r" status=[a-z]+ \(")
     kept = stamped.filter(sure).select("line", "_head")
     lost = stamped.filter(~sure)["line"]

@@ -633,3 +633,16 @@ def test_a_piece_smaller_than_the_longest_line_keeps_offsets_true(take) -> None:
     events, report = take(data, chunk_bytes=1 << 10)
     assert report.about.lines == 3
     assert [data[o : o + 3] for o in events["offset"]] == [b"Mar", b"Mar"]
+
+
+def test_bytes_of_the_journal_that_are_no_text_stay_visible(take) -> None:
+    line = '{"__REALTIME_TIMESTAMP":"1772439202003000","_HOSTNAME":"mx1","SYSLOG_IDENTIFIER":"postfix/smtp","_PID":"7","MESSAGE":[%s]}'
+    texts = [
+        SENT.split("]: ", 1)[1].strip().encode().replace(b"ok", b)
+        for b in (b"gr\xc3\xbcn", b"\xff\xed\xa0\x80", b"\xf0\x9f\x90\x98")
+    ]
+    events, report = take(
+        "".join(line % ",".join(map(str, t)) + "\n" for t in texts).encode() + (line % "57,19555,169").encode() + b"\n"
+    )
+    assert report.parsed == 3
+    assert events["diagnostic"].to_list() == ["250 grün", r"250 \xff\xed\xa0\x80", "250 🐘"]
