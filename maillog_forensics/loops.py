@@ -43,7 +43,7 @@ class PairParameters:
     """So many answers within `at_once_s`, from both sides, are no person's, whatever delays lie between them."""
     max_wander: float = 0.4
     """With several messages in flight: standard deviation of the lags against the time between messages."""
-    far_spread: float = 0.75
+    far_spread: float = 0.65
     """… but not any: what varies more than this is people, however long they keep at it."""
     far_margin: float = 2.5
     """A run so many times longer than people's needs no regularity: jitter, retries and skewed clocks spoil it."""
@@ -173,20 +173,35 @@ def _examine_pair(low: str, high: str, data: dict[str, list[Any]], parameters: P
             loop = examine(low, high, data, stretch, parameters)
             if loop is None:
                 continue
-            first, last = loop.rows[0], loop.rows[-1]
             at = {r: k for k, r in enumerate(data["row"])}
-            for k in range(at[first], at[last] + 1):
-                taken[k] = True
+            first, last = at[loop.rows[0]], at[loop.rows[-1]]
+            if loop.verdict == "loop":
+                first, last = _with_the_rest(first, last, times, taken)
+                loop.rows = data["row"][first : last + 1]
+            taken[first : last + 1] = [True] * (last + 1 - first)
             if loop.verdict != "loop":
                 search.set_aside[loop.verdict] = search.set_aside.get(loop.verdict, 0) + 1
             found.append(loop)
     return found
 
 
+def _with_the_rest(first: int, last: int, times: list[float], taken: list[bool]) -> tuple[int, int]:
+    """The run around a loop that was proved by a part of it: further messages of the two that follow as closely.
+
+    Where several messages are in flight, only a stretch in which they happen to alternate is proved at first.
+    """
+    gaps = sorted(b - a for a, b in pairwise(times[first : last + 1]))
+    border = max(2 * gaps[int(0.95 * (len(gaps) - 1))], 15.0)
+    while first > 0 and not taken[first - 1] and times[first] - times[first - 1] <= border:
+        first -= 1
+    while last + 1 < len(times) and not taken[last + 1] and times[last + 1] - times[last] <= border:
+        last += 1
+    return first, last
+
+
 def examine(low: str, high: str, data: dict[str, list[Any]], stretch: list[int], parameters: PairParameters) -> Loop | None:
     """Test one stretch of a pair's history; None where nothing speaks for a machine on both sides."""
     times, up = data["second"], data["up"]
-    [data["is_automatic"][k] or data["is_linked"][k] for k in stretch]
     ups = [k for k in stretch if up[k]]
     downs = [k for k in stretch if not up[k]]
     if len(ups) < 2 or len(downs) < 2:

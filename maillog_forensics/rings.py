@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
+from typing import Any
 
 import networkx as nx
 import polars as pl
@@ -21,6 +23,10 @@ class CycleParameters:
     max_length: int = 8
     max_cycles: int = 20_000
     """Budget of cycles looked at in one component; its exhaustion is reported."""
+    min_cover: float = 0.85
+    """A chain of six turns and more that leaves hardly a message of its arrows out is no chance, however uneven its lags."""
+    slowest_s: float = 3600.0
+    """… as long as the slowest mailbox passes on within this."""
     max_imbalance: float = 3.0
     """In a ring every arrow is used about as often; arrows whose numbers differ more don't belong together."""
 
@@ -191,10 +197,11 @@ def _examine(members: list[str], numbered: pl.DataFrame, parameters: CycleParame
     regular = worst <= limit
     enough = min(len(t) for t in times) >= 6
     quick = n >= 1.35 * rhythm.longest_human_run(slowest * 1.5) + 2 and worst <= (1.2 if enough else 0.6)
-    if not (all_marked or regular or quick):
+    complete = enough and n >= parameters.min_cover * sum(len(a["second"]) for a in arrows) and slowest <= parameters.slowest_s
+    if not (all_marked or regular or quick or complete):
         return None
     turning = rhythm.clock(times[0])
-    follows = bool(turning and turning.is_clock) and not all_marked
+    follows = bool(turning and turning.is_clock and turning.is_round) and not all_marked
     if follows:
         search.set_aside["schedulers of one period"] = search.set_aside.get("schedulers of one period", 0) + 1
     factors: list[tuple[str, float | str, str, bool, str]] = [
@@ -213,6 +220,7 @@ def _examine(members: list[str], numbered: pl.DataFrame, parameters: CycleParame
             f"{n} messages follow each other round {k} mailboxes without a break, the slowest answering in {slowest:.0f} s",
         ),
     ]
+    rows = _all_of_the_run(arrows, rows)
     period = [b - a for a, b in zip(times[0], times[0][1:])]
     known = rhythm.lags(period)
     return Loop(
@@ -235,6 +243,20 @@ def _examine(members: list[str], numbered: pl.DataFrame, parameters: CycleParame
         period_s=known.median_s if known else None,
         verdict="schedulers of one period" if follows else "loop",
     )
+
+
+def _all_of_the_run(arrows: list[dict[str, list[Any]]], rows: list[int]) -> list[int]:
+    """The rows of the chain, and of other messages on its arrows in the same run (several may be in flight)."""
+    everything = sorted((t, row) for a in arrows for t, row in zip(a["second"], a["row"]))
+    gaps = sorted(b - a for (a, _), (b, _) in itertools.pairwise(everything))
+    border = max(20 * gaps[len(gaps) // 2], 120.0)
+    runs: list[list[tuple[float, int]]] = [[everything[0]]]
+    for before, at in itertools.pairwise(everything):
+        if at[0] - before[0] > border:
+            runs.append([])
+        runs[-1].append(at)
+    mine = set(rows)
+    return [row for run in runs if any(r in mine for _, r in run) for _, row in run]
 
 
 def _longest_chain(times: list[list[float]], window_s: float) -> list[tuple[int, int]]:
