@@ -170,6 +170,38 @@ _PROOFS: dict[str, pl.DataType | type[pl.DataType]] = {
 }  # fmt: skip
 
 
+class Years:
+    """Counts the New Years that one file's yearless stamps cross, chunk by chunk.
+
+    Attributes
+    ----------
+    met
+        Whether a yearless stamp was met.
+    turns
+        New Years so far.
+    last_wall
+        Newest yearless stamp so far, in year 2000.
+    """
+
+    def __init__(self) -> None:
+        self.met = False
+        self.turns = 0
+        self.last_wall: dt.datetime | None = None
+
+    def count(self, events: pl.DataFrame) -> pl.DataFrame:
+        """Adds `_turn`, the New Years before each line, to the result of `naive`."""
+        self.met |= bool(events["_yearless"].any())
+        turns = pl.Series("_turn", [self.turns], dtype=pl.Int32).new_from_index(0, events.height)
+        where = (events["_yearless"] & events["_wall"].is_not_null()).arg_true()
+        if where.is_empty():
+            return events.with_columns(turns)
+        wall = events["_wall"].gather(where)
+        before = wall.head(1) if self.last_wall is None else pl.Series("_wall", [self.last_wall], dtype=wall.dtype)
+        turn = (self.turns + rollovers(pl.concat([before, wall]))[1:]).cast(pl.Int32)
+        self.turns, self.last_wall = int(turn[-1]), wall[-1]
+        return events.with_columns(turns.scatter(where, turn))
+
+
 def leap_days(events: pl.DataFrame, turns: int) -> frozenset[int]:
     """For each 29 February among yearless stamps, how many New Years come after it in the file."""
     days = events.filter("_yearless", pl.col("_wall").dt.month() == 2, pl.col("_wall").dt.day() == 29)

@@ -8,12 +8,12 @@ from __future__ import annotations
 import datetime as dt
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import polars as pl
 
-from maillog_forensics import clock, envelopes, normalize, records, schema, sources
+from maillog_forensics import clock, envelopes, journal, normalize, records, schema, sources
 from maillog_forensics.clock import TimeBasis
 from maillog_forensics.normalize import Plan
 
@@ -52,7 +52,7 @@ class InputReport:
     @property
     def recognised(self) -> bool:
         """Whether a line of a mail server was found in it."""
-        return self.parsed > 0
+        return self.parsed > 0 and self.format != "unknown"
 
 
 @dataclass(frozen=True)
@@ -79,23 +79,14 @@ def take_in(path: str, plan: Plan, options: Options, progress: Callable[[int], N
     """
     about = sources.Input(sources.label(path))
     report = InputReport(about)
-    order: tuple[str, ...] | None = None
-    reader: records.Reader | None = None
+    reader: records.Reader | journal.Export | None = None
     tables: list[pl.DataFrame] = []
     shapes: list[pl.DataFrame] = []
-    turns = 0
-    last_wall: dt.datetime | None = None
-    zoneless = yearless = False
+    years = clock.Years()
+    zoneless = False
     cut: list[int] = []
-    for chunk in sources.read(path, about, chunk_bytes=options.chunk_bytes):
-        lines = chunk.lines
-        if order is None:
-            head = lines.head(_HEAD_LINES)
-            reader = records.recognise(head, plan, path, options.format)
-            order = _rank_envelopes(head, plan)
-        events, ledger = reader.parse(lines) if reader else normalize.parse(lines, plan, order)
-        ledger = _mark_cut(ledger, chunk.cut)
-        cut += chunk.cut
+    for lines, events, ledger, whose in _parsed(path, about, plan, options, cut):
+        reader = whose
         counts = dict(ledger.group_by("state").len().iter_rows())
         for state in schema.LINE_STATES:
             setattr(report, state, getattr(report, state) + counts.get(state, 0))
@@ -105,36 +96,20 @@ def take_in(path: str, plan: Plan, options: Options, progress: Callable[[int], N
             progress(about.decompressed_bytes)
         if events.is_empty():
             continue
-        events = clock.naive(events)
+        events = years.count(clock.naive(events))
         zoneless |= bool((~events["_utc"]).any())
-        if events["_yearless"].any():
-            yearless = True
-            wall = events.filter("_yearless")["_wall"].drop_nulls()
-            if wall.len():
-                before = pl.Series([last_wall], dtype=wall.dtype) if last_wall else wall.head(1)
-                turn = turns + clock.rollovers(pl.concat([before.alias("_wall"), wall]))[1:]
-                events = events.with_columns(
-                    _turn=pl.when(pl.col("_yearless") & pl.col("_wall").is_not_null()).then(pl.lit(turns)).otherwise(turns)
-                )
-                if (turn.len() and turn[-1] != turns) or turn.n_unique() > 1:
-                    at = events.with_row_index("_i").filter("_yearless", pl.col("_wall").is_not_null())["_i"]
-                    column = pl.Series([turns] * events.height, dtype=pl.Int32).scatter(at, turn.cast(pl.Int32))
-                    events = events.with_columns(_turn=column)
-                turns, last_wall = int(turn[-1]), wall[-1]
-        if "_turn" not in events.columns:
-            events = events.with_columns(_turn=pl.lit(turns, dtype=pl.Int32))
-        keep = [c for c in events.columns if c in schema.EVENTS or c.startswith("_")]
-        events = events.select(keep)
+        events = events.select(c for c in events.columns if c in schema.EVENTS or c.startswith("_"))
         if "offset" not in events.columns:
             events = events.join(lines.select("line", "offset"), on="line", how="left", maintain_order="left")
         tables.append(events)
     table = pl.concat(tables, how="diagonal_relaxed") if tables else pl.DataFrame()
     if table.height:
         found = clock.Evidence(
-            clock.proofs(table), yearless, zoneless, last_wall, turns, clock.leap_days(table, turns), _written(about), options.next_began
-        )
+            clock.proofs(table), years.met, zoneless, years.last_wall, years.turns, clock.leap_days(table, years.turns),
+            _written(about), options.next_began,
+        )  # fmt: skip
         report.basis = clock.decide(found, tz=options.tz, year=options.year)
-        table = clock.settle(table, report.basis, turns)
+        table = clock.settle(table, report.basis, years.turns)
         report.basis = (reader.basis if reader else None) or report.basis
     events = _dated(_finish(table, about.path), report, cut)
     report.events = events.height
@@ -147,6 +122,25 @@ def take_in(path: str, plan: Plan, options: Options, progress: Callable[[int], N
     if not report.recognised and about.lines and not about.unreadable and not (reader and reader.problems):
         about.problems.append(_unknown_sentence(shapes))
     return events, report
+
+
+def _parsed(
+    path: str, about: sources.Input, plan: Plan, options: Options, cut: list[int]
+) -> Iterator[tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, records.Reader | journal.Export | None]]:
+    """For each chunk its lines, raw events, ledger, and who reads the input; numbers of over-long lines are added to `cut`."""
+    order: tuple[str, ...] | None = None
+    reader: records.Reader | journal.Export | None = None
+    for chunk in sources.read(path, about, chunk_bytes=options.chunk_bytes):
+        if order is None:
+            head = chunk.lines.head(_HEAD_LINES)
+            reader = journal.Export(plan) if journal.is_export(head) else records.recognise(head, plan, path, options.format)
+            order = _rank_envelopes(head, plan)
+        events, ledger = reader.parse(chunk.lines) if reader else normalize.parse(chunk.lines, plan, order)
+        cut += chunk.cut
+        yield chunk.lines, events, _mark_cut(ledger, chunk.cut), reader
+    if isinstance(reader, journal.Export):
+        events, ledger = reader.rest()
+        yield events.clear(), events, ledger, reader
 
 
 def _written(about: sources.Input) -> tuple[dt.datetime, str] | None:
@@ -217,8 +211,8 @@ def host_of(path: str) -> str | None:
     return None
 
 
-def _name_format(events: pl.DataFrame, reader: records.Reader | None) -> str:
-    if reader:
+def _name_format(events: pl.DataFrame, reader: records.Reader | journal.Export | None) -> str:
+    if reader and reader.name:
         return reader.name
     if events.is_empty():
         return "unknown"
