@@ -268,7 +268,10 @@ def decide(found: Evidence, *, tz: str | None = None, year: int | None = None) -
         return TimeBasis("in the stamps", "every stamp carries its zone", None)
     gaps, years = _measure(found)
     basis = _zone(found, gaps, tz)
-    return replace(basis, **_year(found, years, year)) if found.yearless else basis
+    if not found.yearless:
+        return basis
+    last_year, why = _year(found, years, year)
+    return replace(basis, last_year=last_year, year_basis=why)
 
 
 def _measure(found: Evidence) -> tuple[list[float], list[int]]:
@@ -313,24 +316,24 @@ def _zone(found: Evidence, gaps: list[float], tz: str | None) -> TimeBasis:
     return TimeBasis()
 
 
-def _year(found: Evidence, years: list[int], given: int | None) -> dict[str, int | str]:
+def _year(found: Evidence, years: list[int], given: int | None) -> tuple[int, str]:
     """Year of the last line, and why."""
     if years and given is None:
-        return {"last_year": max(sorted(set(years)), key=years.count), "year_basis": "read from the lines: message ids carry the year"}
+        return max(sorted(set(years)), key=years.count), "read from the lines: message ids carry the year"
     limits = [(found.next_began, "the first line of the next file of its set")] if found.next_began else []
     limits += [found.written] if found.written and given is None else []
     moment, why = min(limits, default=(None, ""))
     newest = given if given is not None else moment.year if moment else None
     if newest is None:
-        return {"last_year": 1970, "year_basis": "unknown: nothing tells the year (say --year)"}
+        return 1970, "unknown: nothing tells the year (say --year)"
     why = f"inferred: the last line can't be younger than {why}" if why else "given with --year"
     for year in range(newest, newest - _YEARS_BACK, -1):
         if not all(calendar.isleap(year - turns) for turns in found.leap_turns):
             continue
         last = _in_year(found.last_wall, year) if found.last_wall else None
         if last and (moment is None or last <= moment + dt.timedelta(days=1)):
-            return {"last_year": year, "year_basis": "given with --year" if year == given else why}
-    return {"last_year": newest, "year_basis": "given with --year" if given is not None else "unknown: no year fits (say --year)"}
+            return year, "given with --year" if year == given else why
+    return newest, "given with --year" if given is not None else "unknown: no year fits (say --year)"
 
 
 _YEARS_BACK = 13  # two leap years may lie eight years apart

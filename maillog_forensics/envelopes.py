@@ -217,7 +217,10 @@ def unfold(opened: pl.DataFrame) -> pl.DataFrame:
     ).drop("_told", "_meant")
 
 
-SPLICE = r"(?:[A-Z][a-z]{2} [ 0-3][0-9] [0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{8,15}(?:Z|[+-][0-9:]{4,6})) (\S+) [A-Za-z][\w./-]*\[[0-9]+\]: "
+_STAMP = (
+    r"(?:[A-Z][a-z]{2} [ 0-3][0-9] [0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{8,15}(?:Z|[+-][0-9:]{4,6}))"
+)
+SPLICE = rf"{_STAMP} (\S+) [A-Za-z][\w./-]*\[[0-9]+\]: "
 """Where a second record begins inside a line: a stamp, a host, a tag with its process id."""
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pyparsing as pp
 
@@ -155,7 +156,8 @@ def _pattern_grammar() -> pp.ParserElement:
     include = token("@") - name.copy().add_parse_action(lambda t: Include(t[0]))
     run = token("*") - name.copy().add_parse_action(lambda t: FieldRun(t[0]))
     braces = token("{") - (include | run | hole).set_name("a hole {name:type}") - token("}")
-    sequence = pp.Forward().leave_whitespace().set_name("a pattern")
+    sequence = pp.Forward()
+    sequence.leave_whitespace().set_name("a pattern")
     group = token("[") - sequence - token("]")
     group.set_parse_action(lambda t: Group(tuple(t)))
     sequence <<= pp.OneOrMore((raw | braces | group).leave_whitespace().set_name("text, {hole} or [optional part]"))
@@ -179,7 +181,7 @@ class _Reader:
     def __init__(self, path: str, text: str, grammar: Grammar) -> None:
         self.path, self.grammar = path, grammar
         self.format: Format | None = None
-        self.block: Rule | Envelope | Format | list | dict | None = None
+        self.block: Rule | Envelope | Format | list[tuple[int, Pattern]] | dict[str, str] | None = None
         self.sample: tuple[int, str] | None = None
         for number, line in enumerate(text.split("\n"), 1):
             self.number = number
@@ -196,12 +198,17 @@ class _Reader:
                 self._inner(line[4:] if indent >= 4 else self._fail(indent, "lines of a block are indented by four blanks"))
         self._finish_sample()
 
-    def _fail(self, column: int, problem: str):
+    def _fail(self, column: int, problem: str) -> NoReturn:
         raise GrammarError(self.path, self.number, column + 1, problem)
 
-    def _parse(self, parser: pp.ParserElement, text: str, column: int) -> list:
+    def _form(self) -> Format:
+        if self.format is None:
+            self._fail(0, "this must stand below a 'format' line")
+        return self.format
+
+    def _parse(self, parser: pp.ParserElement, text: str, column: int) -> list[Any]:
         try:
-            return parser.parse_string(text, parse_all=True).as_list()
+            return list(parser.parse_string(text, parse_all=True).as_list())
         except pp.ParseBaseException as error:
             found = f"found {text[error.loc:error.loc + 20]!r}" if error.loc < len(text) else "the line ends"
             self._fail(column + error.loc, f"{error.msg[:1].lower()}{error.msg[1:]}, {found}")
@@ -234,12 +241,12 @@ class _Reader:
             self.block = None
         elif word == "define":
             name, _, text = rest.partition(" ")
-            self.format.defines[name] = self._pattern(text.strip(), line.index(text))[1]
+            self._form().defines[name] = self._pattern(text.strip(), line.index(text))[1]
             self.block = None
         elif word == "fields":
-            self.block = self.format.fields.setdefault(rest, [])
+            self.block = self._form().fields.setdefault(rest, [])
         elif word == "table":
-            self.block = self.format.tables.setdefault(rest, {})
+            self.block = self._form().tables.setdefault(rest, {})
         else:
             event, _, programs = rest.partition("from ") if word == "event" else (None, "", re.sub(r"^from\b", "", rest).strip())
             event = event.strip() if event else None
@@ -247,7 +254,7 @@ class _Reader:
                 self._fail(6, f"expected an event ({', '.join(EVENT_NAMES)}), found {event!r}")
             state = {"event": "parsed", "ignore": "ignored"}.get(word, word)
             self.block = Rule(self.path, self.number, event, tuple(programs.split()), state)
-            self.format.rules.append(self.block)
+            self._form().rules.append(self.block)
 
     # --- lines of a block
     def _inner(self, line: str) -> None:
@@ -275,12 +282,12 @@ class _Reader:
         elif isinstance(block, Envelope) and word == "for":
             block.format = rest.strip()
         elif isinstance(block, Rule) and word == "set":
-            block.constants |= {k: v for k, v in self._parse(_EXPECT, rest, 8)}
+            block.constants |= dict(self._parse(_EXPECT, rest, 8))
         elif isinstance(block, Rule) and word == "lookup":
             words = rest.split()
             if len(words) != 5 or words[1::2] != ["from", "in"]:
                 self._fail(11, f"expected 'lookup COLUMN from HOLE in TABLE', found {rest!r}")
-            if words[4] not in self.format.tables:
+            if words[4] not in self._form().tables:
                 self._fail(4 + line.index(words[4]), f"no 'table {words[4]}' above this line")
             block.lookups.append((words[0], words[2], words[4]))
         else:
@@ -301,10 +308,10 @@ class _Reader:
             block.options.setdefault(word, []).append((self.number, rest))
 
     def _expectation(self, line: str, indent: int) -> None:
-        self._expect |= {k: v for k, v in self._parse(_EXPECT, line, indent)}
+        self._expect |= dict(self._parse(_EXPECT, line, indent))
 
     def _finish_sample(self) -> None:
-        if self.sample:
+        if self.sample and isinstance(self.block, Rule | Envelope | Format):
             self.block.samples.append(Sample(self.sample[1], self._expect, self.sample[0]))
             self.sample = None
 

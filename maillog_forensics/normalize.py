@@ -93,9 +93,9 @@ def split_tags(rows: pl.DataFrame, plan: Plan) -> pl.DataFrame:
             instance = pl.col("instance") if "instance" in taken.columns else pl.lit(None, dtype=pl.String)
             out.append(taken.select("text", pl.lit(form.name).alias("_format"), instance.alias("instance"), program.alias("program")))
     nothing = pl.DataFrame(schema={"text": pl.String, "_format": pl.String, "instance": pl.String, "program": pl.String})
-    known = pl.concat([nothing, *out])
+    decided = pl.concat([nothing, *out])
     return (
-        rows.join(known, left_on="tag", right_on="text", how="left", maintain_order="left")
+        rows.join(decided, left_on="tag", right_on="text", how="left", maintain_order="left")
         .with_columns(format=pl.coalesce("format", "_format"), program=pl.coalesce("program", "format"))
         .drop("_format")
     )
