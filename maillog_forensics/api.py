@@ -45,7 +45,7 @@ def normalize(
     Returns
     -------
     events
-        The events table (`schema.EVENTS`) of all inputs; what two inputs tell stands in it once.
+        The events table (`schema.EVENTS`) of all inputs; what two inputs tell stands in it twice (`duplicates` tells which).
     reports
         One for each input, in the order of `sources.expand`.
     problems
@@ -69,12 +69,17 @@ def normalize(
         tables.insert(0, table)
         reports.insert(0, report)
     events = pl.concat(tables) if tables else schema.empty(schema.EVENTS)
+    return events, reports, problems
+
+
+def _once(events: pl.DataFrame, reports: list[InputReport]) -> pl.DataFrame:
+    """Each event once, though two inputs tell it; the reports get the number of lines that went."""
     abouts = [r.about for r in reports]
     copies = duplicates.copies([(a.path, a.decompressed_sha256, a.decompressed_bytes) for a in abouts])
     events, repeated = duplicates.drop(events, copies)
     for report in reports:
         report.duplicates = repeated.get(report.about.path, 0)
-    return events, reports, problems
+    return events
 
 
 def correlate(
@@ -89,7 +94,7 @@ def correlate(
     """Read logs and put messages together: the tables of messages and deliveries, and a sentence for each path without input."""
     events, reports, problems = normalize(paths, tz=tz, year=year, format=format, parsers=parsers, shown=shown)
     problems = [*problems, *(f"{r.about.path}: {p}" for r in reports for p in r.about.problems)]
-    return correlating.mailboxes(correlating.correlate(events)), problems
+    return correlating.mailboxes(correlating.correlate(_once(events, reports))), problems
 
 
 @dataclass(frozen=True)
@@ -139,6 +144,7 @@ def analyze(
         events, reports, problems = normalize(
             real, tz=tz, year=year, format=format, parsers=parsers, progress=progress, shown=shown
         )
+        events = _once(events, reports)
         if since or until:
             events = events.filter((pl.col("time") >= (since or _EVER[0])) & (pl.col("time") <= (until or _EVER[1])))
         mail = correlating.mailboxes(correlating.correlate(events))
