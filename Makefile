@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint format docs gold clean
+.PHONY: demo test lint docs detection clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -16,7 +16,7 @@ $(VENV)/tested: $(VENV)/installed
 
 demo: $(VENV)/installed  ## the main job on sample_logs/
 	mkdir -p out
-	$(BIN)/maillog-forensics analyze sample_logs --report out/report.html --findings out/findings.json
+	$(BIN)/maillog-forensics analyze sample_logs/*/ --report out/report.html --findings out/findings.json
 	@echo "Open out/report.html in a browser."
 
 test: $(VENV)/tested  ## everything that proves the program
@@ -33,6 +33,9 @@ lint: $(VENV)/tested
 
 docs: $(VENV)/tested  ## write the generated pages and schemas again
 	$(BIN)/python -m tests.generate_docs
+
+detection: $(VENV)/tested  ## recall, precision and errors by kind, on generated labelled logs
+	$(BIN)/python -m tests.detection
 
 clean:
 	rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache

@@ -141,18 +141,43 @@ def find_pairs(edges: pl.DataFrame, parameters: PairParameters = PairParameters(
     ).with_columns(up=pl.col("sender") == pl.col("low"))
     counts = table.group_by("low", "high").agg(ups=pl.col("up").sum(), downs=(~pl.col("up")).sum())
     kept = counts.filter(pl.min_horizontal("ups", "downs") >= 2, pl.col("ups") + pl.col("downs") >= parameters.min_marked)
-    if kept.height > parameters.max_pairs:
-        search.truncated = kept.height - parameters.max_pairs
-        kept = kept.sort(pl.col("ups") + pl.col("downs"), descending=True).head(parameters.max_pairs)
     table = table.join(kept.select("low", "high"), on=["low", "high"], how="semi")
     table = table.with_columns(second=pl.col("sent").dt.epoch("us") / 1e6).sort("low", "high", "sent", "order")
     search.candidates = kept.height
+    table = _lively(table, parameters)
+    busy = table.group_by("low", "high").len()
+    if busy.height > parameters.max_pairs:
+        search.truncated = busy.height - parameters.max_pairs
+        busy = busy.sort("len", "low", "high", descending=[True, False, False]).head(parameters.max_pairs)
+        table = table.join(busy, on=["low", "high"], how="semi", maintain_order="left")
     loops: list[Loop] = []
     columns = ["row", "second", "up", "is_null", "is_automatic", "is_linked", "size", "transport", "host", "is_notification"]
     for (low, high), part in table.partition_by("low", "high", as_dict=True, maintain_order=True).items():
         found = _examine_pair(str(low), str(high), part.select(columns).to_dict(as_series=False), parameters, search)
         loops += found
     return loops, search
+
+
+def _lively(table: pl.DataFrame, parameters: PairParameters) -> pl.DataFrame:
+    """The runs of each pair (no gap above the window) that are long enough for any test: most pairs have none."""
+    second = pl.col("second")
+    border = (
+        (pl.col("low") != pl.col("low").shift())
+        | (pl.col("high") != pl.col("high").shift())
+        | (second - second.shift() > parameters.window_s)
+    )
+    runs = table.with_columns(_run=border.fill_null(True).cum_sum())
+    signs = (pl.col("is_automatic") | pl.col("is_linked")).sum()
+    long_enough = (
+        runs.group_by("_run")
+        .agg(n=pl.len(), ups=pl.col("up").sum(), signs=signs)
+        .filter(
+            pl.min_horizontal(pl.col("ups"), pl.col("n") - pl.col("ups")) >= 2,
+            (pl.col("n") >= parameters.min_messages)
+            | ((pl.col("n") >= parameters.min_marked) & (pl.col("signs") >= 0.5 * pl.col("n"))),
+        )
+    )
+    return runs.join(long_enough.select("_run"), on="_run", how="semi", maintain_order="left").drop("_run")
 
 
 def _examine_pair(low: str, high: str, data: dict[str, list[Any]], parameters: PairParameters, search: PairSearch) -> list[Loop]:

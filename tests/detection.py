@@ -67,7 +67,12 @@ def run(mix: str, count: int, seed: int, show: bool) -> None:
             rows, claims = judge(truth, list(result.findings.incidents))
             for row in rows:
                 found[row["kind"]].append(row)
-                bad = not row["found"] or row["members"] < 1 or row.get("messages", 0) > 0.05 or max(row.get("first_s", 0), row.get("last_s", 0)) > 60
+                bad = (
+                    not row["found"]
+                    or row["members"] < 1
+                    or row.get("messages", 0) > 0.05
+                    or max(row.get("first_s", 0), row.get("last_s", 0)) > 60
+                )
                 if show and bad:
                     print(f"   {name}: {row} of {truth['loops'][0]['members']}")
             false += [f"{name}: {i.headline}" for i in claims]
