@@ -39,8 +39,14 @@ def normalize(
     parsers: Path | None = None,
     progress: Callable[[str, int], None] | None = None,
     shown: dict[str, str] | None = None,
+    on_unrecognised: Callable[[str, pl.DataFrame], None] | None = None,
 ) -> tuple[pl.DataFrame, list[InputReport], list[str]]:
     """Read logs.
+
+    Parameters
+    ----------
+    on_unrecognised
+        Receives the lines that nothing knows: name of the input, and a table of line, offset, text.
 
     Returns
     -------
@@ -53,7 +59,7 @@ def normalize(
     """
     files, problems = sources.expand(paths)
     plan = load(parsers)
-    options = intake.Options(tz=tz, year=year, format=format)
+    options = intake.Options(tz=tz, year=year, format=format, on_unrecognised=on_unrecognised)
     tables: list[pl.DataFrame] = []
     reports: list[InputReport] = []
     began: dict[str, dt.datetime] = {}

@@ -63,6 +63,8 @@ class Options:
     year: int | None = None
     format: str | None = None
     chunk_bytes: int = sources.CHUNK_BYTES
+    on_unrecognised: Callable[[str, pl.DataFrame], None] | None = None
+    """Receives the lines that nothing knows (line, offset, text), chunk by chunk."""
     next_began: dt.datetime | None = None
     """First line (UTC) of the next younger file of a rotated set, which is the newest moment that this one's lines can have."""
 
@@ -91,7 +93,10 @@ def take_in(path: str, plan: Plan, options: Options, progress: Callable[[int], N
         for state in schema.LINE_STATES:
             setattr(report, state, getattr(report, state) + counts.get(state, 0))
         if counts.get("unrecognised"):
-            shapes.append(_shapes(lines.join(ledger.filter(pl.col("state") == "unrecognised"), on="line", how="semi")))
+            strange = lines.join(ledger.filter(pl.col("state") == "unrecognised"), on="line", how="semi", maintain_order="left")
+            shapes.append(_shapes(strange))
+            if options.on_unrecognised:
+                options.on_unrecognised(about.path, strange)
         if progress:
             progress(about.decompressed_bytes)
         if events.is_empty():
