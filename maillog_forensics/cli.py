@@ -47,6 +47,17 @@ Parsers = Annotated[Path | None, typer.Option("--parsers", metavar="DIR", help="
 Format = Annotated[
     str | None, typer.Option("--format", metavar="NAME", help="Read every file as this format (see 'formats list').")
 ]
+Pseudonymize = Annotated[
+    bool, typer.Option("--pseudonymize", help="Pseudonyms for mailboxes, hosts and IP addresses, consistent under one key.")
+]
+Redact = Annotated[
+    str | None,
+    typer.Option("--redact", metavar="KINDS", help="Leave out: subject,local-part,host,ip,message-id,evidence (one or more)."),
+]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option("--key-file", metavar="FILE", help="Key of the pseudonyms; without it a fresh one that nobody keeps."),
+]
 
 
 @app.command()
@@ -75,16 +86,20 @@ def analyze(
     allow: Annotated[
         Path | None, typer.Option("--allow", metavar="FILE.toml", help="Known-good pairs, with reason and expiry.")
     ] = None,
+    pseudonymize: Pseudonymize = False,
+    redact: Redact = None,
+    key_file: KeyFile = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 4 when an input was damaged or unreadable.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No summary and no progress.")] = False,
 ) -> None:
     """Find mail loops and NDR storms in logs, and write the incident report."""
-    from maillog_forensics import writers
+    from maillog_forensics import masking, writers
     from maillog_forensics.api import analyze as run
     from maillog_forensics.options import duration_s, kinds, moment
     from maillog_forensics.progress import Progress
 
     wanted = kinds(fail_on)
+    masked = masking.wanted(pseudonymize, redact, key_file)
     with Progress(quiet) as bar:
         result = run(
             paths,
@@ -103,6 +118,8 @@ def analyze(
     _tell(result.problems)
     for item in found.inputs:
         _tell(f"{item.path}: {problem}" for problem in item.problems)
+    if masked:
+        found = masking.mask(found, masked)
     if events:
         writers.write_events(result.events, events)
     if findings:
@@ -165,13 +182,20 @@ def render(
     ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="REPORT.html", help="Where to write the page.")],
     print_variant: Annotated[bool, typer.Option("--print", help="Everything unfolded, for paper.")] = False,
+    pseudonymize: Pseudonymize = False,
+    redact: Redact = None,
+    key_file: KeyFile = None,
 ) -> None:
     """Make the report again from a findings file; the logs are not needed."""
-    from maillog_forensics import writers
+    from maillog_forensics import masking, writers
     from maillog_forensics.findings import read
     from maillog_forensics.report import render as render_html
 
-    writers.write_text(render_html(read(str(findings)), print_variant=print_variant), str(output))
+    masked = masking.wanted(pseudonymize, redact, key_file)
+    document = read(str(findings))
+    if masked:
+        document = masking.mask(document, masked)
+    writers.write_text(render_html(document, print_variant=print_variant), str(output))
 
 
 @app.command()

@@ -360,6 +360,8 @@ class Run(_Document):
     parameters: dict[str, str | int | float | bool | None] = {}
     libraries: dict[str, str] = {}
     pseudonymized: bool = False
+    key_fingerprint: str = ""
+    """Of the key of the pseudonyms: documents with the same one use the same pseudonyms."""
     redacted: tuple[str, ...] = ()
 
 
