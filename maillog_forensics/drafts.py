@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import polars as pl
@@ -278,6 +278,15 @@ def _from_storm(storm: Storm, edges: pl.DataFrame, mail: Mail) -> Draft:
             f"{n} notifications in {(ended - started).total_seconds():.0f} s; the quiet rate is at most one in {1 / storm.baseline_per_s:.0f} s",
         ),
     ]
+    further = set(storm.recipients) - {storm.target}
+    if further:
+        who = storm.by_origin or next(iter(storm.origins), "the same host")
+        factors.append(
+            ("mailboxes notified", len(further) + 1, ">= 60", True, f"{who} notified {len(further) + 1} mailboxes in that time")
+        )
+    measured = harm.measure(
+        mail, edges, pl.Series(storm.logicals), pl.Series(storm.mids, dtype=pl.UInt32), members, started, ended
+    )
     draft = Draft(
         Kind.NDR_STORM,
         storm.type,
@@ -297,7 +306,7 @@ def _from_storm(storm: Storm, edges: pl.DataFrame, mail: Mail) -> Draft:
         gap,
         storm.times,
         End(reason, "unknown", text=words, at=ended),
-        harm.measure(mail, edges, pl.Series(storm.logicals), pl.Series(storm.mids, dtype=pl.UInt32), members, started, ended),
+        replace(measured, innocent_recipients=max(measured.innocent_recipients, len(further))),
         storm=storm,
     )
     draft.places = _places(draft, mail)

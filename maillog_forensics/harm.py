@@ -125,7 +125,7 @@ def series(
     first, last
         Borders of the logs; a window of three spans around the incident is shown where they are much wider.
     detail
-        Column of `own` whose values are counted apart in each step.
+        Column of `own` whose values are counted apart in each step; rows without one are not.
     """
     span = max(ended - started, dt.timedelta(seconds=30))
     begin, end = max(first, started - 2 * span), min(last, ended + 2 * span)
@@ -155,8 +155,8 @@ def series(
     details: dict[dt.datetime, dict[str, int]] = {}
     if detail:
         shares = (
-            own.filter(pl.col("sent").is_between(begin, end))
-            .group_by(time=pl.col("sent").dt.truncate(every), what=pl.col(detail).fill_null("?"))
+            own.filter(pl.col("sent").is_between(begin, end), pl.col(detail).is_not_null())
+            .group_by(time=pl.col("sent").dt.truncate(every), what=pl.col(detail))
             .agg(n=pl.len())
         )
         for when, what, n in shares.sort("time", "what").iter_rows():

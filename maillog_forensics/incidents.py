@@ -77,8 +77,10 @@ def finish(draft: Draft, edges: pl.DataFrame, mail: Mail, lines: Lines) -> Incid
     ours = _our_members(draft, mail)
     cause_id = _cause(draft)
     aliases = _aliases(draft, mail)
-    own = pl.DataFrame({"sent": pl.Series(draft.times, dtype=pl.Float64)}).select(
-        sent=(pl.col("sent") * 1e6).cast(pl.Int64).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    codes = draft.storm.code_of if draft.storm else [None] * len(draft.times)
+    own = pl.DataFrame({"sent": pl.Series(draft.times, dtype=pl.Float64), "code": pl.Series(codes, dtype=pl.String)}).select(
+        "code",
+        sent=(pl.col("sent") * 1e6).cast(pl.Int64).cast(pl.Datetime("us")).dt.replace_time_zone("UTC"),
     )
     first, last = earliest(mail.messages["first"]), latest(mail.messages["last"])
     evidence = tuple(lines.evidence(p, note) for p, note in draft.places)
@@ -128,6 +130,7 @@ def finish(draft: Draft, edges: pl.DataFrame, mail: Mail, lines: Lines) -> Incid
             draft.started,
             draft.ended,
             draft.verdict,
+            (draft.storm.by_origin, len(set(draft.storm.recipients))) if draft.storm and draft.storm.by_origin else None,
         ),
         members=draft.members,
         aliases=aliases,
@@ -166,7 +169,9 @@ def finish(draft: Draft, edges: pl.DataFrame, mail: Mail, lines: Lines) -> Incid
         remedies=_remedies(draft, cause_id, ours, stays, aliases),
         look_alikes=tuple(draft.look_alikes),
         moments=moments,
-        series=harm.series(own, edges.unique("logical", maintain_order=True), first, last, draft.started, draft.ended),
+        series=harm.series(
+            own, edges.unique("logical", maintain_order=True), first, last, draft.started, draft.ended, "code" if storm else None
+        ),
         origins=storm.origins if storm else {},
         codes=storm.codes if storm else {},
         message_ids=tuple(dict.fromkeys([*ids[:5], *ids[-5:]])),

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from maillog_forensics.figures import bytes_text, clock, day, number, plural, seconds_text, share_text
-from maillog_forensics.findings import Ending, Findings, Incident, Kind, LoopType, Severity
+from maillog_forensics.findings import Ending, Incident, Kind, LoopType, Severity
 from maillog_forensics.remedies import CauseWords
 from maillog_forensics.text import visible
 
@@ -67,12 +67,12 @@ class Letter:
     lines: tuple[str, ...]
 
 
-def state(i: Incident, findings: Findings) -> str:
+def state(i: Incident) -> str:
+    """Whether it still runs, or when and by what it ended."""
     end = i.ended_by
     if end.reason is Ending.ONGOING:
-        last = findings.traffic.last
-        since = f", last turn {seconds_text(max(0.0, (last - i.ended).total_seconds()))} before the logs end" if last else ""
-        return f"Running{since}"
+        told = visible(end.text.partition(":")[0], 120) if end.text.startswith("the logs end") else "no line shows an end"
+        return f"Running: {told}"
     if end.reason is Ending.QUIET:
         return f"Last seen {clock(i.ended, i.started)}, end not logged"
     return f"Ended {clock(ended_at(i), i.started)} by {_by(i)}"

@@ -41,6 +41,11 @@ class Storm:
     codes: dict[str, int]
     baseline_per_s: float
     recipients: list[str] = field(default_factory=list)
+    """Further mailboxes that the same host notified in that time, the most often hit first."""
+    by_origin: str = ""
+    """The host, where the storm is one host's to many and not many's to one."""
+    code_of: list[str | None] = field(default_factory=list)
+    """Enhanced status code of each of `times`."""
 
 
 @dataclass
@@ -161,7 +166,7 @@ def find_storms(
                 search.set_aside["part of a storm by recipient"] = search.set_aside.get("part of a storm by recipient", 0) + 1
             elif len(recipients) >= parameters.min_recipients:
                 storm = _storm(recipients[0], piece, quiet)
-                storm.recipients = recipients
+                storm.recipients, storm.by_origin = recipients, str(origin)
                 storms.append(storm)
     return storms, search
 
@@ -246,4 +251,4 @@ def _storm(target: str, part: pl.DataFrame, quiet: float) -> Storm:
     else:
         kind = StormType.BACKSCATTER
     mids = part["mids"].explode().drop_nulls().unique(maintain_order=True).to_list()
-    return Storm(target, kind, logicals, mids, part["second"].to_list(), origins, codes, quiet)
+    return Storm(target, kind, logicals, mids, part["second"].to_list(), origins, codes, quiet, code_of=part["code"].to_list())

@@ -160,7 +160,7 @@ def _card(i: Incident, findings: Findings, ordinal: int, caps: Caps, *, is_open:
         ordinal=ordinal,
         is_open=is_open,
         state="running" if running else "ended" if i.ended_by.reason is not Ending.QUIET else "quiet",
-        state_words=narrative.state(i, findings),
+        state_words=narrative.state(i),
         severity=i.severity.value,
         shape=narrative.SHAPES[i.severity.value],
         type_words=narrative.TYPES[i.type.value],

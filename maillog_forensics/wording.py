@@ -49,8 +49,9 @@ def headline(
     started: dt.datetime,
     ended: dt.datetime,
     verdict: str,
+    spread: tuple[str, int] | None = None,
 ) -> str:
-    """One plain sentence that says what happened."""
+    """One plain sentence that says what happened; `spread` is the host and the number of mailboxes of a storm from one to many."""
     lasting = duration((ended - started).total_seconds())
     if kind is Kind.NDR_STORM:
         what = {
@@ -59,6 +60,11 @@ def headline(
             StormType.DOUBLE_BOUNCES: "notices of bounces that could not be returned",
             StormType.DELAY_NOTICES: "notices of delayed mail",
         }[StormType(type)]
+        if spread:
+            what = what.replace(" it ", " they ").replace(" its ", " their ")
+            return (
+                f"{spread[0]} sent {number(messages)} {what} to {number(spread[1])} mailboxes in {lasting}, most to {members[0]}."
+            )
         return f"{members[0]} was hit by {number(messages)} {what} in {lasting}."
     if verdict == "guard":
         return (

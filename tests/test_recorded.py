@@ -57,6 +57,7 @@ def test_bounces_of_forged_mail_are_a_backscatter_storm_to_the_forged_address(fi
     assert storm.members == ("victim@alpha.example",)
     assert storm.messages == 190
     assert storm.codes == {"5.1.1": 190}
+    assert storm.series and sum(b.detail.get("5.1.1", 0) for b in storm.series.bins) == 190, "the codes over time are drawn from this"
 
 
 def test_proper_responders_and_people_are_left_alone(findings_of) -> None:

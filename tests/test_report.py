@@ -135,7 +135,7 @@ def test_every_number_of_the_rate_stands_in_its_table() -> None:
 
 
 def test_running_and_ended_are_told_apart() -> None:
-    assert "Running, last turn 10 s before the logs end" in tree("list_loop").text
+    assert "Running: the logs end 10 s after the last turn" in tree("list_loop").text
     assert "Type now" in tree("list_loop").text
     assert "If it starts again" in tree("two_parties").text
     assert "end not logged" in tree("storm").text

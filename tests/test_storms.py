@@ -1,0 +1,64 @@
+"""A storm of one server to many mailboxes: who sent how many to whom, by which codes, and the innocents it hit."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import pytest
+
+from maillog_forensics import api
+from maillog_forensics.findings import Findings, Kind
+from maillog_forensics.report import render
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Findings:
+    """A server accepts ninety messages with as many forged senders for recipients that don't exist, and returns each."""
+    start, lines = dt.datetime(2026, 3, 5, 10, tzinfo=dt.UTC), []
+    for n in range(90):
+        code, why = [("5.1.1", "unknown user"), ("5.2.2", "mailbox full")][n % 3 == 0]
+        at, a, b = start + dt.timedelta(seconds=4 * n), f"4A{n:08X}", f"4B{n:08X}"
+
+        def log(seconds: int, program: str, text: str, at: dt.datetime = at) -> None:
+            lines.append(f"{(at + dt.timedelta(seconds=seconds)).isoformat()} mx1 postfix/{program}[100]: {text}")
+
+        log(0, "smtpd", f"{a}: client=spam.example[203.0.113.9]")
+        log(0, "cleanup", f"{a}: message-id=<{n}@spam.example>")
+        log(0, "qmgr", f"{a}: from=<person{n}@home{n}.example>, size=900, nrcpt=1 (queue active)")
+        log(
+            1,
+            "local",
+            f"{a}: to=<x{n}@alpha.example>, relay=local, delay=0.1, delays=0.1/0/0/0, dsn={code}, status=bounced ({why})",
+        )
+        log(1, "cleanup", f"{b}: message-id=<b{n}@mx1.alpha.example>")
+        log(1, "bounce", f"{a}: sender non-delivery notification: {b}")
+        log(1, "qmgr", f"{b}: from=<>, size=2900, nrcpt=1 (queue active)")
+        log(1, "qmgr", f"{a}: removed")
+        log(
+            2,
+            "smtp",
+            f"{b}: to=<person{n}@home{n}.example>, relay=mx.home{n}.example[198.51.100.{n}]:25, delay=0.4, delays=0/0/0.2/0.2, dsn=2.0.0, status=sent (250 ok)",
+        )
+        log(2, "qmgr", f"{b}: removed")
+    path = tmp_path_factory.mktemp("storm") / "mail.log"
+    Path(path).write_text("\n".join(lines) + "\n")
+    return api.analyze([str(path)]).findings
+
+
+def test_one_server_to_many_is_a_storm_that_names_the_server_and_counts_the_innocents(found: Findings) -> None:
+    (storm,) = [i for i in found.incidents if i.kind is Kind.NDR_STORM]
+    assert storm.messages == 90 and storm.headline.startswith(
+        "mx1 sent 90 bounces of mail that they had not sent to 90 mailboxes"
+    )
+    assert storm.harm.innocent_recipients == 89
+    assert any("mx1 notified 90 mailboxes" in f.words for f in storm.confidence.factors)
+    assert storm.origins == {"mx1": 90}
+
+
+def test_its_codes_are_counted_over_time_and_drawn(found: Findings) -> None:
+    (storm,) = [i for i in found.incidents if i.kind is Kind.NDR_STORM]
+    assert storm.codes == {"5.1.1": 60, "5.2.2": 30}
+    assert storm.series
+    assert {c: sum(b.detail.get(c, 0) for b in storm.series.bins) for c in storm.codes} == storm.codes
+    assert "Status codes over time" in render(found) and "layer1" in render(found)
