@@ -126,6 +126,7 @@ def analyze(
     allow: Path | None = None,
     command: str = "",
     progress: Callable[[str, int], None] | None = None,
+    on_unrecognised: Callable[[str, pl.DataFrame], None] | None = None,
 ) -> Analysis:
     """Read logs, correlate them, find incidents.
 
@@ -139,6 +140,8 @@ def analyze(
         Longest gap in seconds between a message and the answer to it.
     allow
         A file of known-good pairs (see `allowing`).
+    on_unrecognised
+        As in `normalize`.
 
     Returns
     -------
@@ -148,7 +151,14 @@ def analyze(
     began, clock = dt.datetime.now(dt.UTC), time.monotonic()
     with spooled(paths) as (real, shown):
         events, reports, problems = normalize(
-            real, tz=tz, year=year, format=format, parsers=parsers, progress=progress, shown=shown
+            real,
+            tz=tz,
+            year=year,
+            format=format,
+            parsers=parsers,
+            progress=progress,
+            shown=shown,
+            on_unrecognised=on_unrecognised,
         )
         events = _once(events, reports)
         if since or until:

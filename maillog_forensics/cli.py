@@ -89,6 +89,9 @@ def analyze(
     pseudonymize: Pseudonymize = False,
     redact: Redact = None,
     key_file: KeyFile = None,
+    unrecognised: Annotated[
+        Path | None, typer.Option("--unrecognised", metavar="FILE", help="Write the lines that nothing knows.")
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 4 when an input was damaged or unreadable.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No summary and no progress.")] = False,
 ) -> None:
@@ -100,7 +103,7 @@ def analyze(
 
     wanted = kinds(fail_on)
     masked = masking.wanted(pseudonymize, redact, key_file)
-    with Progress(quiet) as bar:
+    with Progress(quiet) as bar, writers.strange_lines(unrecognised) as strange:
         result = run(
             paths,
             tz=tz,
@@ -113,6 +116,7 @@ def analyze(
             allow=allow,
             command=_command(),
             progress=bar.step,
+            on_unrecognised=strange,
         )
     found = result.findings
     _tell(result.problems)
@@ -218,6 +222,9 @@ def normalize(
     output: Annotated[
         str, typer.Option("-o", "--output", metavar="FILE", help=".parquet, .jsonl or .csv; - for JSON Lines to standard output.")
     ],
+    unrecognised: Annotated[
+        Path | None, typer.Option("--unrecognised", metavar="FILE", help="Write the lines that nothing knows.")
+    ] = None,
     tz: Tz = None,
     year: Year = None,
     format: Format = None,
@@ -225,9 +232,10 @@ def normalize(
 ) -> None:
     """Read logs and write the events table."""
     from maillog_forensics.api import normalize as run
-    from maillog_forensics.writers import write_events
+    from maillog_forensics.writers import strange_lines, write_events
 
-    events, reports, problems = run(paths, tz=tz, year=year, format=format, parsers=parsers)
+    with strange_lines(unrecognised) as strange:
+        events, reports, problems = run(paths, tz=tz, year=year, format=format, parsers=parsers, on_unrecognised=strange)
     _tell(problems)
     for report in reports:
         _tell(f"{report.about.path}: {p}" for p in report.about.problems)
@@ -254,6 +262,16 @@ def formats_check(parsers: Parsers = None) -> None:
     typer.echo(f"{samples} samples, {len(faults)} fault{'' if len(faults) == 1 else 's'}", err=True)
     if faults:
         raise typer.Exit(1)
+
+
+@formats.command("propose")
+def formats_propose(
+    line: Annotated[str, typer.Argument(help="A line that no format knows, in quotes.")], parsers: Parsers = None
+) -> None:
+    """Draft a rule for a line that nothing knows, for you to prune and put into a .grammar file."""
+    from maillog_forensics import proposing
+
+    sys.stdout.write(proposing.propose(line, parsers))
 
 
 @formats.command("explain")

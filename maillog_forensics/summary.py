@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from maillog_forensics import harm
+from maillog_forensics import harm, skew
 from maillog_forensics.correlate import Mail
 from maillog_forensics.findings import Traffic
 from maillog_forensics.intake import InputReport
@@ -51,6 +51,10 @@ def limits(reports: list[InputReport], mail: Mail) -> list[str]:
             )
         if "taken as UTC" in r.basis.zone_basis and r.recognised:
             out.append(f"{r.about.path}: no line tells the time zone; its stamps were taken as UTC.")
+    for host, seconds in skew.offsets(mail).items():
+        out.append(
+            f"The clock of {host} was {abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'} the others; its own times are shown, corrected ones were searched."
+        )
     lone = mail.deliveries.filter(pl.col("relay_ip").is_not_null())["relay_host"].drop_nulls().n_unique()
     if lone:
         out.append("What happened on hosts whose logs are not among the inputs is inferred from what they answered.")

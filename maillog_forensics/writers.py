@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
@@ -83,3 +85,22 @@ def _to_pipe(events: pl.DataFrame) -> None:
         if isinstance(error, BrokenPipeError) or "Broken pipe" in str(error):
             raise BrokenPipeError from error
         raise
+
+
+@contextmanager
+def strange_lines(target: Path | None) -> Iterator[Callable[[str, pl.DataFrame], None] | None]:
+    """A writer of lines that nothing knows, each with its file and number before it; None where none is wanted."""
+    if target is None:
+        yield None
+        return
+    try:
+        file = open(target, "wb")  # noqa: SIM115  (closed below)
+    except OSError as error:
+        raise UsageError(f"{target}: can't be written ({(error.strerror or str(error)).lower()})") from error
+    with file:
+
+        def write(path: str, lines: pl.DataFrame) -> None:
+            text = lines.select(pl.format("{}:{}: {}", pl.lit(path), "line", "text")).to_series().str.join("\n").item()
+            file.write(text.encode("utf-8", "backslashreplace") + b"\n")
+
+        yield write

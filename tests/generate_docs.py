@@ -15,7 +15,19 @@ from maillog_forensics import correlate, graph, schema
 from maillog_forensics.findings import json_schema
 
 ROOT = Path(__file__).parents[1]
-_COMMANDS = ([], ["analyze"], ["normalize"], ["render"], ["formats"], ["formats", "list"], ["formats", "check"], ["formats", "explain"])
+_COMMANDS = (
+    [],
+    ["analyze"],
+    ["normalize"],
+    ["render"],
+    ["formats"],
+    ["formats", "list"],
+    ["formats", "check"],
+    ["formats", "explain"],
+    ["formats", "propose"],
+    ["trace"],
+    ["explain"],
+)
 
 
 def pages() -> dict[str, str]:
@@ -33,7 +45,10 @@ def _commands() -> str:
         shown = " ".join(["maillog-forensics", *words, "--help"])
         run = subprocess.run(
             [sys.executable, "-c", "from maillog_forensics.cli import main; main()", *words, "--help"],
-            capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "110", "NO_COLOR": "1", "TERM": "dumb", "_TYPER_FORCE_DISABLE_TERMINAL": "1"},
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "COLUMNS": "110", "NO_COLOR": "1", "TERM": "dumb", "_TYPER_FORCE_DISABLE_TERMINAL": "1"},
         )  # fmt: skip
         text = "\n".join(line.rstrip() for line in run.stdout.replace("python -c", "maillog-forensics").splitlines())
         out += [f"## {shown}", "", "```text", text.strip("\n"), "```", ""]

@@ -119,7 +119,13 @@ def test_a_truncated_gzip_is_read_as_far_as_it_goes(log: Path, tmp_path: Path) -
 
 def test_nul_bytes_and_broken_utf8_are_counted_and_the_rest_is_understood(log: Path, tmp_path: Path) -> None:
     path = tmp_path / "mail.log"
-    path.write_bytes(b"\0" * 5000 + b"\n" + log.read_bytes() + b"\xff\xfe\x80 broken \xc3\n" + b"\0\0Mar  2 08:40:00 mx1 postfix/qmgr[1]: ABCDEF12345: removed\n")
+    path.write_bytes(
+        b"\0" * 5000
+        + b"\n"
+        + log.read_bytes()
+        + b"\xff\xfe\x80 broken \xc3\n"
+        + b"\0\0Mar  2 08:40:00 mx1 postfix/qmgr[1]: ABCDEF12345: removed\n"
+    )
     found = json.loads(run("analyze", str(path), "--findings", "-", "--quiet").stdout)
     item = found["inputs"][0]
     assert item["damaged"] >= 1
@@ -143,7 +149,13 @@ def test_spreadsheet_formulas_are_defused_in_csv(tmp_path: Path) -> None:
 
 
 def test_help_does_not_load_the_heavy_libraries() -> None:
-    code = "import sys; sys.argv=['maillog-forensics','--help']\nfrom maillog_forensics.cli import main\ntry: main()\nexcept SystemExit: pass\nassert 'polars' not in sys.modules and 'networkx' not in sys.modules"
+    code = (
+        "import sys; sys.argv=['maillog-forensics','--help']\n"
+        "from maillog_forensics.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "assert 'polars' not in sys.modules and 'networkx' not in sys.modules"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
 
 
@@ -151,3 +163,16 @@ def test_escape_sequences_of_a_log_never_reach_the_terminal(tmp_path: Path) -> N
     (tmp_path / "evil\x1b[31m.log").write_text("x\n")
     result = run("analyze", str(tmp_path / "evil\x1b[31m.log"))
     assert b"\x1b" not in result.stderr
+
+
+def test_lines_that_nothing_knows_are_written_out_with_their_place(tmp_path: Path) -> None:
+    (tmp_path / "mail.log").write_text("Mar  2 08:00:00 mx postfix/qmgr[2]: AAAAAAAA01: removed\nno record at all\n")
+    out = tmp_path / "strange.txt"
+    assert run("normalize", str(tmp_path / "mail.log"), "-o", "-", "--year", "2026", "--unrecognised", str(out)).returncode == 0
+    assert out.read_text() == f"{tmp_path / 'mail.log'}:2: no record at all\n"
+
+
+def test_formats_propose_drafts_a_rule() -> None:
+    result = run("formats", "propose", "Mar  2 08:00:00 mx mygate[2]: let 3 through to <a@b.example>")
+    assert result.returncode == 0
+    assert b"event notice" in result.stdout and b"{_:int}" in result.stdout
