@@ -60,8 +60,12 @@ def _tables() -> str:
         "# Tables", "", "Made from the program by `make docs`. Times are UTC in microseconds; NULL means not logged, the empty string means",
         "logged empty (the null reverse-path is the empty string).", "",
     ]  # fmt: skip
-    named = (("events", schema.EVENTS, "One row for each fact that a line states."), ("messages", correlate.MESSAGES, "One row for each stay of a mail in a queue."),
-             ("deliveries", correlate.DELIVERIES, "One row for each recipient of a message."), ("edges", graph.EDGES, "One row for each logical message, sender and recipient."))  # fmt: skip
+    named = (
+        ("events", schema.EVENTS, "One row for each fact that a line states."),
+        ("messages", correlate.MESSAGES, "One row for each stay of a mail in a queue."),
+        ("deliveries", correlate.DELIVERIES, "One row for each recipient of a message."),
+        ("edges", graph.EDGES, "One row for each logical message, sender and recipient."),
+    )
     for name, columns, words in named:
         out += [f"## {name}", "", words, "", "| column | type |", "|---|---|"]
         out += [f"| `{c}` | {_type(t)} |" for c, t in columns.items()]
