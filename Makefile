@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint docs detection clean
+.PHONY: demo test lint docs detection bench clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -36,6 +36,9 @@ docs: $(VENV)/tested  ## write the generated pages and schemas again
 
 detection: $(VENV)/tested  ## recall, precision and errors by kind, on generated labelled logs
 	$(BIN)/python -m tests.detection
+
+bench: $(VENV)/tested  ## speed and memory beside pflogsumm and eximstats, in one run
+	$(BIN)/python -m tests.bench
 
 clean:
 	rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache

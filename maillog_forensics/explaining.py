@@ -25,8 +25,9 @@ def explain(findings: Findings, id: str) -> str:
 
 def _text(incident: Incident, findings: Findings) -> str:
     c = incident.confidence
+    what = f"{incident.id}  {incident.kind.value}, {incident.type.value}; severity {incident.severity.value}"
     out = [
-        visible(incident.headline), f"{incident.id}  {incident.kind.value}, {incident.type.value}; severity {incident.severity.value}; {c.level} (score {c.score:.2f})", "",
+        visible(incident.headline), f"{what}; {c.level} (score {c.score:.2f})", "",
         "Measured against thresholds",
     ]  # fmt: skip
     for f in c.factors:

@@ -112,7 +112,7 @@ def _examine(
             tolerance=parameters.window_s,
             check_sortedness=False,
         ).drop_nulls("came")
-        if caused.height < parameters.min_answers:
+        if caused.height < parameters.min_answers or caused["second"].n_unique() < 4:  # stamps that stand still tell nothing
             continue
         lag = lags((caused["second"] - caused["came"]).to_list())
         span = received.filter(pl.col("second").is_between(caused["came"].min(), mine["second"].max()))
