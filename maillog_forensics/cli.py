@@ -184,22 +184,34 @@ def render(
     findings: Annotated[
         Path, typer.Argument(metavar="FINDINGS.json", help="A findings file, as 'analyze --findings' writes it.")
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="REPORT.html", help="Where to write the page.")],
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", metavar="REPORT.html", help="What to write: .html, .md (for a ticket), .txt or .json."),
+    ],
     print_variant: Annotated[bool, typer.Option("--print", help="Everything unfolded, for paper.")] = False,
+    letter: Annotated[
+        str | None, typer.Option("--letter", metavar="ID", help="Only the letter about this incident to the other postmaster.")
+    ] = None,
+    unmasked: Annotated[bool, typer.Option("--unmasked", help="With --letter: whole addresses in it.")] = False,
     pseudonymize: Pseudonymize = False,
     redact: Redact = None,
     key_file: KeyFile = None,
 ) -> None:
-    """Make the report again from a findings file; the logs are not needed."""
+    """Make the report again from a findings file, as a page, Markdown or text; the logs are not needed."""
     from maillog_forensics import masking, writers
     from maillog_forensics.findings import read
-    from maillog_forensics.report import render as render_html
+    from maillog_forensics.rendering import rendered
 
     masked = masking.wanted(pseudonymize, redact, key_file)
     document = read(str(findings))
     if masked:
         document = masking.mask(document, masked)
-    writers.write_text(render_html(document, print_variant=print_variant), str(output))
+    if letter:
+        from maillog_forensics.plain import letter as write_letter
+
+        writers.write_text(write_letter(document, letter, masked=not unmasked), str(output))
+        return
+    writers.write_text(rendered(document, output.suffix, print_variant=print_variant), str(output))
 
 
 @app.command()

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from maillog_forensics import remedies
+from maillog_forensics import masking, remedies
 from maillog_forensics.findings import (
     Arrow,
     Bin,
@@ -808,6 +808,7 @@ DOCUMENTS: dict[str, Callable[[], Findings]] = {
     "degraded": degraded,
     "hostile": hostile,
     "huge": huge,
+    "pseudonymized": lambda: masking.mask(document(two_parties()), masking.Masking(b"the key of the samples", ("subject",))),
 }
 
 

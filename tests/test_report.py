@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from maillog_forensics import axes, charts, figures, terminal, view
+from maillog_forensics import axes, charts, figures, plain, terminal, view
 from maillog_forensics.findings import Bin, Findings, Series
 from maillog_forensics.report import MAX_BYTES, render, style_sheet
 from tests.documents import DOCUMENTS, at, document, two_parties
@@ -29,6 +29,14 @@ GOLD_DOCUMENTS = tuple(
     f"{name}.{kind}"
     for name in ("two_parties", "ring_of_three", "list_loop", "storm", "nothing", "degraded", "several")
     for kind in ("html", "txt")
+) + (
+    "hostile.html",
+    "pseudonymized.html",
+    "two_parties.md",
+    "storm.md",
+    "nothing.md",
+    "two_parties.report.txt",
+    "two_parties.letter.txt",
 )
 SMALL = tuple(name for name in DOCUMENTS if name != "huge")
 VOID = {"meta", "br", "link", "img", "input", "hr", "base", "wbr"}
@@ -422,7 +430,13 @@ def test_shares_never_round_to_all_or_nothing(share: float, words: str) -> None:
 
 def gold_text(name: str) -> str:
     """The page or the summary, with what changes with every edit of the style sheet scrubbed, one element a line."""
-    document_name, _, kind = name.rpartition(".")
+    document_name, _, kind = name.partition(".")
+    if kind == "md":
+        return plain.markdown(DOCUMENTS[document_name]())
+    if kind == "report.txt":
+        return plain.text(DOCUMENTS[document_name]())
+    if kind == "letter.txt":
+        return plain.letter(DOCUMENTS[document_name](), DOCUMENTS[document_name]().incidents[0].id)
     if kind == "txt":
         return terminal.summary(DOCUMENTS[document_name]()) + "\n"
     text = re.sub(r"<style>.*?</style>", "<style>…</style>", page(document_name), flags=re.DOTALL)

@@ -1,0 +1,24 @@
+"""Which renderer writes which kind of file; all of them see the same frozen document."""
+
+from __future__ import annotations
+
+from maillog_forensics import plain, report
+from maillog_forensics.errors import UsageError
+from maillog_forensics.findings import Findings, write
+
+
+def rendered(findings: Findings, suffix: str, *, print_variant: bool = False) -> str:
+    """The document as text in the form that the ending of a file's name asks for."""
+    match suffix.lower():
+        case ".html" | ".htm":
+            return report.render(findings, print_variant=print_variant)
+        case ".md" | ".markdown":
+            return plain.markdown(findings)
+        case ".txt" | ".text":
+            return plain.text(findings)
+        case ".json":
+            return write(findings)
+        case _:
+            raise UsageError(
+                f"-o: {suffix or 'a name without an ending'} is no form of the report; write .html, .md, .txt or .json"
+            )
