@@ -50,7 +50,9 @@ def epoch_of_id(queue_id: str) -> int | None:
     """The UTC second that an Exim message id or a long Postfix queue id carries, or None."""
     if re.fullmatch(r"[0-9A-Za-z]{6}-[0-9A-Za-z]{6,11}-[0-9A-Za-z]{2,4}", queue_id):
         return _number(queue_id[:6], _BASE62)
-    if match := re.fullmatch(r"([0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-z]{6,7})[0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-z]{4}z[0-9A-Za-z]+", queue_id):
+    if match := re.fullmatch(
+        r"([0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-z]{6,7})[0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-z]{4}z[0-9A-Za-z]+", queue_id
+    ):
         return _number(match.group(1), _BASE52)
     return None
 
@@ -110,9 +112,7 @@ def naive(events: pl.DataFrame) -> pl.DataFrame:
             )
         out.append(part.with_columns(_wall=_sane(pl.col("_wall"))))
     if not out:
-        return events.with_columns(
-            _wall=pl.lit(None, dtype=pl.Datetime("us")), _utc=pl.lit(False), _yearless=pl.lit(False)
-        )
+        return events.with_columns(_wall=pl.lit(None, dtype=pl.Datetime("us")), _utc=pl.lit(False), _yearless=pl.lit(False))
     return pl.concat(out).sort("line", maintain_order=True).drop("stamp", "stamp_kind", "zone", strict=False)
 
 
@@ -129,13 +129,19 @@ def _sane(time: pl.Expr) -> pl.Expr:
 def _offset(text: pl.Expr) -> pl.Expr:
     """Seconds east of Greenwich in Z, UTC, +01:00, +0100."""
     digits = text.str.replace(":", "", literal=True)
-    seconds = digits.str.slice(1, 2).cast(pl.Int64, strict=False) * 3600 + digits.str.slice(3, 2).cast(pl.Int64, strict=False) * 60
+    seconds = (
+        digits.str.slice(1, 2).cast(pl.Int64, strict=False) * 3600 + digits.str.slice(3, 2).cast(pl.Int64, strict=False) * 60
+    )
     return pl.when(text.is_in(["Z", "UTC", "GMT"])).then(0).when(text.str.starts_with("-")).then(-seconds).otherwise(seconds)
 
 
 def proofs(events: pl.DataFrame) -> pl.DataFrame:
     """Lines that prove the clock: columns line, _wall, _yearless, _turn, epoch. At most a few dozen, from the file's beginning and end."""
-    need = [c for c in ("line", "_wall", "_yearless", "_utc", "_turn", "event", "queue_id", "message_id", "mta") if c in events.columns]
+    need = [
+        c
+        for c in ("line", "_wall", "_yearless", "_utc", "_turn", "event", "queue_id", "message_id", "mta")
+        if c in events.columns
+    ]
     if "queue_id" not in need:
         return pl.DataFrame(schema=_PROOFS)
     rows = events.select(need).filter(~pl.col("_utc"), pl.col("_wall").is_not_null())
@@ -211,12 +217,15 @@ def leap_days(events: pl.DataFrame, turns: int) -> frozenset[int]:
 def rollovers(wall: pl.Series) -> pl.Series:
     """How many times the year has turned before each yearless stamp, in file order.
 
-    A step back by more than half a year is a New Year; a step forward by as much is a late line of the old year.
+    A step back by more than half a year is a New Year. A step forward by nearly a year is a late line of the old year, if the
+    new one goes on after it; else the log was silent for so long.
     """
     step = wall.dt.epoch("us").diff().fill_null(0)
-    half = 183 * 86_400_000_000
-    turns = (step < -half).cast(pl.Int32) - (step > half).cast(pl.Int32)
-    return turns.cum_sum().clip(lower_bound=0)
+    day = 86_400_000_000
+    turns = (step < -183 * day).cast(pl.Int32) - (step > 335 * day).cast(pl.Int32)
+    turns = turns.cum_sum()
+    comes_back = turns.cum_max(reverse=True) >= 0
+    return turns.zip_with(comes_back | (turns >= 0), turns.clip(lower_bound=0))
 
 
 @dataclass(frozen=True)
@@ -312,7 +321,9 @@ def _zone(found: Evidence, gaps: list[float], tz: str | None) -> TimeBasis:
         return TimeBasis("in the stamps", "every stamp carries its zone", None)
     if near:
         offset = int(max(sorted(set(near)), key=near.count))
-        return TimeBasis(_offset_name(offset), f"read from the lines: {len(near)} queue or message ids carry the UTC second", offset)
+        return TimeBasis(
+            _offset_name(offset), f"read from the lines: {len(near)} queue or message ids carry the UTC second", offset
+        )
     return TimeBasis()
 
 

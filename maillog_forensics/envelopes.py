@@ -15,7 +15,9 @@ OPENED = {
 }  # fmt: skip
 """A line whose envelope was taken off. `stamp_kind` is the type of hole that read the stamp; `format` is NULL where the tag decides."""
 
-_NESTED = rf"^(?:<[0-9]+>)?(?:{BUILT_IN['bsd']}|{BUILT_IN['iso']}|[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}} [0-9:.]+) |^(?:stdout|stderr) [FP] "
+_NESTED = (
+    rf"^(?:<[0-9]+>)?(?:{BUILT_IN['bsd']}|{BUILT_IN['iso']}|[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}} [0-9:.]+) |^(?:stdout|stderr) [FP] "
+)
 _BARE = r"^(?P<tag>[^\s\[\]:]+/[^\s\[\]:]+)\[(?P<pid>[0-9]+)\]: (?P<message>.*)$"
 _DEEPEST = 3
 
@@ -74,7 +76,8 @@ def _open_json(rows: pl.DataFrame, envelope: Envelope) -> tuple[pl.DataFrame, pl
     if not likely.any():
         return rows.clear(), rows
     parts = {
-        part: pl.coalesce(pl.col("text").str.json_path_match(f"$.{key}") for key in choice.split("|")) for part, choice in keys.items()
+        part: pl.coalesce(pl.col("text").str.json_path_match(f"$.{key}") for key in choice.split("|"))
+        for part, choice in keys.items()
     }
     taken = rows.filter(likely).with_columns(**parts)
     good = taken["time"].is_not_null()
@@ -123,7 +126,9 @@ def open_nested(opened: pl.DataFrame, plan: Plan) -> pl.DataFrame:
         again, _left = open_envelopes(inner.select("line", "offset", text="message"), plan)
         if again.is_empty():
             break
-        outer = inner.select("line", outer_stamp="stamp", outer_kind="stamp_kind", outer_host="host", outer_tag="tag", outer_pid="pid")
+        outer = inner.select(
+            "line", outer_stamp="stamp", outer_kind="stamp_kind", outer_host="host", outer_tag="tag", outer_pid="pid"
+        )
         again = again.join(outer, on="line", how="left", maintain_order="left")
         yearless = (pl.col("stamp_kind") == "bsd") & ~pl.col("outer_kind").is_in(["bsd", ""])
         again = again.with_columns(
@@ -206,7 +211,9 @@ def unfold(opened: pl.DataFrame) -> pl.DataFrame:
     meant = pl.col("message").str.extract(r"^last message repeated ([0-9]+) times?$", 1)
     opened = opened.with_columns(_told=told, _meant=meant).sort("line")
     times = pl.coalesce(pl.col("_told").struct.field("n"), "_meant").cast(pl.Int64, strict=False).clip(1, MOST_REPEATS)
-    last = {c: pl.when(pl.col("_meant").is_null()).then(c).forward_fill().over("host") for c in ("message", "tag", "pid", "format")}
+    last = {
+        c: pl.when(pl.col("_meant").is_null()).then(c).forward_fill().over("host") for c in ("message", "tag", "pid", "format")
+    }
     follows = pl.col("_meant").is_not_null() & last["message"].is_not_null()
     return opened.with_columns(
         message=pl.when(follows).then(last["message"]).otherwise(pl.coalesce(pl.col("_told").struct.field("text"), "message")),
@@ -217,14 +224,12 @@ def unfold(opened: pl.DataFrame) -> pl.DataFrame:
     ).drop("_told", "_meant")
 
 
-_STAMP = (
-    r"(?:[A-Z][a-z]{2} [ 0-3][0-9] [0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{8,15}(?:Z|[+-][0-9:]{4,6}))"
-)
+_STAMP = r"(?:[A-Z][a-z]{2} [ 0-3][0-9] [0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{8,15}(?:Z|[+-][0-9:]{4,6}))"
 SPLICE = rf"{_STAMP} (\S+) [A-Za-z][\w./-]*\[[0-9]+\]: "
 """Where a second record begins inside a line: a stamp, a host, a tag with its process id."""
 
 
-_OPEN = r'''helo=<[^<>]*$| T="(?:[^"\\]|\\.)*$'''
+_OPEN = r"""helo=<[^<>]*$| T="(?:[^"\\]|\\.)*$"""
 """What a client says about itself, and a subject, that have not ended: a stamp in there is the client's own, to hide its line."""
 
 
@@ -242,11 +247,15 @@ def cut_at_splices(opened: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
     inside = opened["message"].str.contains(SPLICE)
     if not inside.any():
         return opened, opened["line"].clear()
-    stamped = opened.filter(inside).with_columns(_host=pl.col("message").str.extract(SPLICE, 1), _head=pl.col("message").str.replace(rf"(?s){SPLICE}.*$", ""))
+    stamped = opened.filter(inside).with_columns(
+        _host=pl.col("message").str.extract(SPLICE, 1), _head=pl.col("message").str.replace(rf"(?s){SPLICE}.*$", "")
+    )
     forged = pl.col("_head").str.contains(_OPEN) & pl.col("message").str.contains(r'[>"]$|" from <|" for ')
     stamped = stamped.filter(pl.col("_host") == pl.col("host"), ~forged)
     sure = stamped["_head"].str.contains(r" status=[a-z]+ \(")
     kept = stamped.filter(sure).select("line", "_head")
     lost = stamped.filter(~sure)["line"]
-    opened = opened.join(lost.to_frame(), on="line", how="anti", maintain_order="left").join(kept, on="line", how="left", maintain_order="left")
+    opened = opened.join(lost.to_frame(), on="line", how="anti", maintain_order="left").join(
+        kept, on="line", how="left", maintain_order="left"
+    )
     return opened.with_columns(message=pl.coalesce("_head", "message")).drop("_head"), lost

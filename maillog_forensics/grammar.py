@@ -193,6 +193,8 @@ class _Reader:
                 self._top(bare)
             elif indent >= 8 and self.sample:
                 self._expectation(bare, indent)
+            elif indent >= 8:
+                self._fail(indent, "column=value pairs stand below a sample, other lines of a block are indented by four blanks")
             else:
                 self._finish_sample()
                 self._inner(line[4:] if indent >= 4 else self._fail(indent, "lines of a block are indented by four blanks"))
@@ -210,8 +212,11 @@ class _Reader:
         try:
             return list(parser.parse_string(text, parse_all=True).as_list())
         except pp.ParseBaseException as error:
-            found = f"found {text[error.loc:error.loc + 20]!r}" if error.loc < len(text) else "the line ends"
-            self._fail(column + error.loc, f"{error.msg[:1].lower()}{error.msg[1:]}, {found}")
+            found = f"found {text[error.loc : error.loc + 20]!r}" if error.loc < len(text) else "the line ends"
+            wanted = f"{error.msg[:1].lower()}{error.msg[1:]}"
+            if "end of text" in wanted:
+                wanted = "expected text, a hole or the line's end (a bracket that is text is written \\[ or \\{)"
+            self._fail(column + error.loc, f"{wanted}, {found}")
 
     def _pattern(self, text: str, column: int) -> tuple[int, Pattern]:
         return self.number, tuple(self._parse(_PATTERN, text, column))
@@ -223,6 +228,8 @@ class _Reader:
         rest = rest.strip()
         if word not in _TOP:
             self._fail(0, f"expected one of {', '.join(_TOP)}, found {word!r}")
+        if word in ("format", "envelope", "type", "define", "fields", "table") and not re.match(r"\w", rest):
+            self._fail(len(line), f"expected a name after '{word}', the line ends")
         if word not in ("envelope", "format", "type") and self.format is None:
             self._fail(0, f"'{word}' must stand below a 'format' line")
         if word == "format":
@@ -233,6 +240,11 @@ class _Reader:
             self.grammar.envelopes.append(self.block)
         elif word == "type":
             name, _, expression = rest.partition(" ")
+            if found := re.search(r"\(\?<?[=!]|(?<!\\)\\[1-9]", expression):
+                self._fail(
+                    line.index(expression) + found.start(),
+                    "expected no look-around and no back reference: lines are read in one pass",
+                )
             try:
                 re.compile(expression.strip())
             except re.error as error:
@@ -279,6 +291,8 @@ class _Reader:
                 part, _, path = pair.partition("=")
                 key, _, kind = path.partition(":")
                 block.json_paths[part] = (key, kind)
+            if not {"time", "message"} <= set(block.json_paths):
+                self._fail(4, "expected time=KEY:TYPE and message=KEY after 'json'")
         elif isinstance(block, Envelope) and word == "for":
             block.format = rest.strip()
         elif isinstance(block, Rule) and word == "set":

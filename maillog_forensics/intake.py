@@ -69,7 +69,9 @@ class Options:
     """First line (UTC) of the next younger file of a rotated set, which is the newest moment that this one's lines can have."""
 
 
-def take_in(path: str, plan: Plan, options: Options, progress: Callable[[int], None] | None = None) -> tuple[pl.DataFrame, InputReport]:
+def take_in(
+    path: str, plan: Plan, options: Options, progress: Callable[[int], None] | None = None
+) -> tuple[pl.DataFrame, InputReport]:
     """Read one input completely.
 
     Returns
@@ -185,7 +187,9 @@ def _finish(table: pl.DataFrame, path: str) -> pl.DataFrame:
             changes.append(pl.col(column).alias(column))
     host = host_of(path)
     if host:
-        changes.append((pl.col("host") if "host" in table.columns else pl.lit(None, dtype=pl.String)).fill_null(host).alias("host"))
+        changes.append(
+            (pl.col("host") if "host" in table.columns else pl.lit(None, dtype=pl.String)).fill_null(host).alias("host")
+        )
     return schema.conform(table.with_columns(changes), schema.EVENTS, "events")
 
 
@@ -204,7 +208,9 @@ def _dated(events: pl.DataFrame, report: InputReport, cut: list[int]) -> pl.Data
     return dated
 
 
-_LOG_NAME = re.compile(r"[._-]?(exim_?)?(main|reject|panic|mail|maillog|mail\.log|mail\.err|mail\.warn|journal|syslog).*$", re.IGNORECASE)
+_LOG_NAME = re.compile(
+    r"[._-]?(exim_?)?(main|reject|panic|mail|maillog|mail\.log|mail\.err|mail\.warn|journal|syslog).*$", re.IGNORECASE
+)
 
 
 def host_of(path: str) -> str | None:

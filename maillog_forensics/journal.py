@@ -44,7 +44,11 @@ class Export:
 
     def rest(self) -> tuple[pl.DataFrame, pl.DataFrame]:
         """The record that the input's end left unfinished."""
-        held = self._held if self._held is not None else pl.DataFrame(schema={c: OPENED[c] for c in ("line", "offset")} | {"text": pl.String})
+        held = (
+            self._held
+            if self._held is not None
+            else pl.DataFrame(schema={c: OPENED[c] for c in ("line", "offset")} | {"text": pl.String})
+        )
         return self.parse(held.clear(), last=True)
 
     def _records(self, lines: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -58,7 +62,8 @@ class Export:
         binary = pl.col("_key").is_not_null() & pl.col("_value").is_null()
         rows = rows.with_columns(_value=pl.when(binary).then(text.shift(-1).str.replace(_LENGTH, "")).otherwise("_value"))
         parts = {
-            name: pl.coalesce(pl.col("_value").filter(pl.col("_key") == key).first() for key in keys) for name, keys in _KEYS.items()
+            name: pl.coalesce(pl.col("_value").filter(pl.col("_key") == key).first() for key in keys)
+            for name, keys in _KEYS.items()
         }
         records = rows.filter(text != "").group_by("_record", maintain_order=True).agg(
             **{f"_{c}": pl.coalesce(pl.col(c).filter(pl.col("_key") == "MESSAGE").first(), pl.col(c).first()) for c in ("line", "offset")},

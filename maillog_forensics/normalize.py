@@ -91,7 +91,9 @@ def split_tags(rows: pl.DataFrame, plan: Plan) -> pl.DataFrame:
                 rest = pl.concat([rest, taken.filter(~known).select("text")])
                 taken = taken.filter(known)
             instance = pl.col("instance") if "instance" in taken.columns else pl.lit(None, dtype=pl.String)
-            out.append(taken.select("text", pl.lit(form.name).alias("_format"), instance.alias("instance"), program.alias("program")))
+            out.append(
+                taken.select("text", pl.lit(form.name).alias("_format"), instance.alias("instance"), program.alias("program"))
+            )
     nothing = pl.DataFrame(schema={"text": pl.String, "_format": pl.String, "instance": pl.String, "program": pl.String})
     decided = pl.concat([nothing, *out])
     return (
@@ -106,7 +108,9 @@ def _filled_in(value: str, columns: list[str]) -> pl.Expr:
     parts = re.split(r"\{([a-z_][a-z0-9_]*)\}", value)
     if len(parts) == 1:
         return pl.lit(value)
-    filled = [pl.lit(p) if n % 2 == 0 else (pl.col(p) if p in columns else pl.lit(None, dtype=pl.String)) for n, p in enumerate(parts)]
+    filled = [
+        pl.lit(p) if n % 2 == 0 else (pl.col(p) if p in columns else pl.lit(None, dtype=pl.String)) for n, p in enumerate(parts)
+    ]
     return pl.concat_str(filled)
 
 
@@ -136,14 +140,18 @@ def _apply(rows: pl.DataFrame, compiled: CompiledRule, form: str, plan: Plan) ->
                 mapping = plan.grammar.format(form).tables[table]  # type: ignore[union-attr]
                 found = pl.col(source).replace_strict(mapping, default=None, return_dtype=pl.String)
                 taken = taken.with_columns(_unless_read(column, found, taken.columns))
-        taken = taken.with_columns(_unless_read(k, _filled_in(v, taken.columns), taken.columns) for k, v in rule.constants.items())
+        taken = taken.with_columns(
+            _unless_read(k, _filled_in(v, taken.columns), taken.columns) for k, v in rule.constants.items()
+        )
         taken = taken.with_columns(_unless_read("event", pl.lit(rule.event), taken.columns))
         keep = [c for c in taken.columns if c in schema.EVENTS or c in ("stamp", "stamp_kind", "zone")]
         out.append(taken.select(keep))
     return out, rows
 
 
-def read_rules(rows: pl.DataFrame, plan: Plan, *, which: list[tuple[int, str]] | None = None) -> tuple[pl.DataFrame, pl.DataFrame]:
+def read_rules(
+    rows: pl.DataFrame, plan: Plan, *, which: list[tuple[int, str]] | None = None
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Run the rules of each row's format.
 
     Parameters
@@ -212,11 +220,15 @@ def parse(lines: pl.DataFrame, plan: Plan, order: tuple[str, ...] | None = None)
     events, ledger = read_opened(opened, plan)
     nul = pl.col("text").str.contains("\0", literal=True)
     kept = lines.join(rest.select("line"), on="line", how="semi")
-    lost = kept.select("line", state=pl.when(nul | pl.col("text").str.contains(SPLICE)).then(pl.lit("damaged")).otherwise(pl.lit("unrecognised")))
+    lost = kept.select(
+        "line", state=pl.when(nul | pl.col("text").str.contains(SPLICE)).then(pl.lit("damaged")).otherwise(pl.lit("unrecognised"))
+    )
     nothing = empty.select("line", state=pl.when(nul).then(pl.lit("damaged")).otherwise(pl.lit("ignored")))
     ledger = pl.concat([ledger, lost, nothing]).sort("line")
     if mixed.len():
-        ledger = ledger.with_columns(state=pl.when(pl.col("line").is_in(mixed.implode())).then(pl.lit("damaged")).otherwise("state"))
+        ledger = ledger.with_columns(
+            state=pl.when(pl.col("line").is_in(mixed.implode())).then(pl.lit("damaged")).otherwise("state")
+        )
     return events, ledger
 
 
@@ -250,11 +262,17 @@ def read_opened(opened: pl.DataFrame, plan: Plan) -> tuple[pl.DataFrame, pl.Data
     mine = opened.filter(known).with_columns(mta=pl.col("format").replace_strict(names, default=None, return_dtype=pl.String))
     events, ledger = read_rules(mine, plan)
     if "_times" in opened.columns and events.height:
-        times = events.select("line").join(opened.select("line", "_times"), on="line", how="left", maintain_order="left")["_times"]
+        times = events.select("line").join(opened.select("line", "_times"), on="line", how="left", maintain_order="left")[
+            "_times"
+        ]
         events = events.select(pl.all().gather(pl.int_range(pl.len()).repeat_by(times).explode()))
     # a record without a word was cut: journald's NULL for what it found too large
     bare = mine.filter(pl.col("message") == "")["line"]
     if bare.len():
-        ledger = ledger.with_columns(state=pl.when(pl.col("line").is_in(bare.implode())).then(pl.lit("damaged")).otherwise("state"))
+        ledger = ledger.with_columns(
+            state=pl.when(pl.col("line").is_in(bare.implode())).then(pl.lit("damaged")).otherwise("state")
+        )
     aside = {"ignored": pl.concat([opened.filter(~known)["line"], swallowed]), "damaged": spliced}
-    return events, pl.concat([ledger, *(lines.to_frame("line").with_columns(state=pl.lit(name)) for name, lines in aside.items())])
+    return events, pl.concat(
+        [ledger, *(lines.to_frame("line").with_columns(state=pl.lit(name)) for name, lines in aside.items())]
+    )

@@ -98,7 +98,9 @@ def compile_pattern(
         elif kind in types or kind in BUILT_IN:
             body = types.get(kind) or BUILT_IN[kind]
         else:
-            raise fail(f"no type {kind!r}: write 'type {kind} REGEX', ={kind} for the word itself, or one of {', '.join(BUILT_IN)}")
+            raise fail(
+                f"no type {kind!r}: write 'type {kind} REGEX', ={kind} for the word itself, or one of {', '.join(BUILT_IN)}"
+            )
         if node.name == "_":
             return f"(?:{body})"
         if node.name in kinds:

@@ -60,6 +60,10 @@ def compile_grammar(grammar: Grammar) -> Plan:
         compiled_rules = []
         for rule in f.rules:
             patterns = tuple(compile_pattern(p, f.types, f.defines, (rule.file, n)) for n, p in rule.patterns)
+            for (number, _), pattern in zip(rule.patterns, patterns):
+                for block in pattern.runs.values():
+                    if block not in f.fields:
+                        raise GrammarError(rule.file, number, 5, f"no 'fields {block}' in this file")
             wanted = {c for p in patterns for c in p.types} | set(rule.constants)
             wanted |= {column for column, _, _ in rule.lookups}
             wanted |= {c for p in patterns for run in p.runs.values() for c in _columns_of(f.name, run, fields)}
@@ -77,4 +81,6 @@ def compile_grammar(grammar: Grammar) -> Plan:
 def _columns_of(form: str, block: str, fields: dict[tuple[str, str], tuple[Compiled, ...]]) -> set[str]:
     """Every column that a block of fields can fill, those of the blocks that search its values included."""
     patterns = fields.get((form, block), ())
-    return {c for p in patterns for c in p.types} | {c for p in patterns for b in p.runs.values() if b != block for c in _columns_of(form, b, fields)}
+    return {c for p in patterns for c in p.types} | {
+        c for p in patterns for b in p.runs.values() if b != block for c in _columns_of(form, b, fields)
+    }

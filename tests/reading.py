@@ -1,0 +1,35 @@
+"""Reading a few lines as `intake` would, for tests of the formats."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from maillog_forensics import clock, normalize
+
+
+def table(*texts: str) -> pl.DataFrame:
+    """Lines as `sources` hands them on."""
+    numbers = range(1, len(texts) + 1)
+    offsets = [sum(len(t.encode()) + 1 for t in texts[:n]) for n in range(len(texts))]
+    return pl.DataFrame(
+        {"line": list(numbers), "offset": offsets, "text": list(texts)},
+        schema={"line": pl.UInt64, "offset": pl.UInt64, "text": pl.String},
+    )
+
+
+def facts(plan: normalize.Plan, *texts: str) -> list[dict[str, Any]]:
+    """What the lines say, one dictionary for each event: only what is known."""
+    events, _ = normalize.parse(table(*texts), plan)
+    if events.is_empty():
+        return []
+    rows = clock.naive(events).sort("line", maintain_order=True).to_dicts()
+    return [{k: v for k, v in row.items() if v is not None} for row in rows]
+
+
+def states(plan: normalize.Plan, *texts: str) -> list[str]:
+    """The ledger's word for each line."""
+    _, ledger = normalize.parse(table(*texts), plan)
+    assert ledger["line"].to_list() == list(range(1, len(texts) + 1)), "each line once"
+    return ledger["state"].to_list()

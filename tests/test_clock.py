@@ -1,0 +1,188 @@
+"""What time it was: years and zones that stamps leave out, proved by the lines or reckoned from the file's age."""
+
+from __future__ import annotations
+
+import datetime as dt
+import gzip
+import os
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from maillog_forensics import api, clock, intake, normalize
+from maillog_forensics.errors import UsageError
+
+
+@pytest.fixture(scope="module")
+def plan() -> normalize.Plan:
+    return api.load()
+
+
+def line(stamp: str, text: str = "93BA798A0: removed", program: str = "qmgr") -> str:
+    return f"{stamp} mx1 postfix/{program}[7]: {text}"
+
+
+def proof(stamp: str, utc: str) -> str:
+    """A Message-ID that Postfix made itself: it begins with the UTC second."""
+    return line(stamp, f"93BA798A1: message-id=<{utc}.93BA798A1@mx1.alpha.example>", "cleanup")
+
+
+def write(path: Path, *lines: str, modified: str = "2026-03-10") -> Path:
+    path.write_text("".join(f"{text}\n" for text in lines))
+    moment = dt.datetime.fromisoformat(modified).replace(tzinfo=dt.UTC).timestamp()
+    os.utime(path, (moment, moment))
+    return path
+
+
+def times(plan: normalize.Plan, path: Path, **options: object) -> list[str]:
+    events, _ = intake.take_in(str(path), plan, intake.Options(**options))
+    return [t.strftime("%Y-%m-%d %H:%M:%S") for t in events["time"]]
+
+
+# --- the year
+
+
+def test_without_proof_the_last_line_is_no_younger_than_the_file(plan: normalize.Plan, tmp_path: Path) -> None:
+    path = write(tmp_path / "mail.log", line("Mar  9 08:00:00"), modified="2026-03-10")
+    assert times(plan, path) == ["2026-03-09 08:00:00"]
+    assert times(plan, write(path, line("Mar 12 08:00:00"), modified="2026-03-10")) == ["2025-03-12 08:00:00"]
+
+
+def test_a_new_year_inside_the_file(plan: normalize.Plan, tmp_path: Path) -> None:
+    path = write(tmp_path / "mail.log", line("Dec 31 23:59:59"), line("Jan  1 00:00:01"), modified="2026-01-05")
+    assert times(plan, path) == ["2025-12-31 23:59:59", "2026-01-01 00:00:01"]
+
+
+def test_a_late_line_of_the_old_year_stays_there(plan: normalize.Plan, tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "mail.log", line("Jan  1 00:00:01"), line("Dec 31 23:59:59"), line("Jan  1 00:00:02"), modified="2026-01-05"
+    )
+    assert [t[:4] for t in times(plan, path)] == ["2026", "2025", "2026"]
+    write(
+        path,
+        line("Dec 31 23:59:58"),
+        line("Jan  1 00:00:01"),
+        line("Dec 31 23:59:59"),
+        line("Jan  1 00:00:02"),
+        modified="2026-01-05",
+    )
+    assert [t[:4] for t in times(plan, path)] == ["2025", "2026", "2025", "2026"]
+
+
+def test_a_log_that_was_silent_for_most_of_a_year(plan: normalize.Plan, tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "mail.log", line("Jan  1 08:00:00"), line("Nov  1 08:00:00"), line("Nov  2 08:00:00"), modified="2026-12-01"
+    )
+    assert [t[:4] for t in times(plan, path)] == ["2026", "2026", "2026"]
+
+
+@pytest.mark.parametrize("chunk_bytes", [1 << 20, 60])
+def test_a_year_proved_before_new_year_holds_for_the_lines_after_it(
+    plan: normalize.Plan, tmp_path: Path, chunk_bytes: int
+) -> None:
+    path = write(
+        tmp_path / "mail.log", proof("Dec 31 12:00:00", "20221231120000"), line("Dec 31 23:59:59"), line("Jan  2 08:00:00")
+    )
+    assert times(plan, path, chunk_bytes=chunk_bytes) == ["2022-12-31 12:00:00", "2022-12-31 23:59:59", "2023-01-02 08:00:00"]
+
+
+def test_a_29_february_asks_for_a_leap_year(plan: normalize.Plan, tmp_path: Path) -> None:
+    path = write(tmp_path / "mail.log", line("Feb 29 08:00:00"), line("Mar  1 08:00:00"), modified="2026-03-10")
+    assert times(plan, path) == ["2024-02-29 08:00:00", "2024-03-01 08:00:00"]
+    write(path, line("Feb 29 08:00:00"), line("Oct  1 08:00:00"), line("Jan  1 08:00:00"), modified="2026-03-10")
+    assert times(plan, path) == ["2024-02-29 08:00:00", "2024-10-01 08:00:00", "2025-01-01 08:00:00"]
+
+
+def test_the_time_in_a_gzip_header_counts_where_the_file_was_copied_later(plan: normalize.Plan, tmp_path: Path) -> None:
+    path = tmp_path / "mail.log.gz"
+    moment = int(dt.datetime(2024, 3, 10, tzinfo=dt.UTC).timestamp())
+    with gzip.GzipFile(path, "wb", mtime=moment) as file:
+        file.write((line("Mar  9 08:00:00") + "\n").encode())
+    assert times(plan, path) == ["2024-03-09 08:00:00"]
+
+
+def test_so_does_the_date_in_its_name(plan: normalize.Plan, tmp_path: Path) -> None:
+    assert times(plan, write(tmp_path / "mail.log-20230310", line("Mar  9 08:00:00"))) == ["2023-03-09 08:00:00"]
+
+
+def test_the_users_word_goes_before_the_files_age(plan: normalize.Plan, tmp_path: Path) -> None:
+    path = write(tmp_path / "mail.log", line("Dec 31 08:00:00"), line("Jan  1 08:00:00"))
+    assert times(plan, path, year=2031) == ["2030-12-31 08:00:00", "2031-01-01 08:00:00"]
+
+
+def test_a_rotated_files_year_follows_from_the_next_younger_one(tmp_path: Path) -> None:
+    write(tmp_path / "mail.log", proof("Jan  3 12:00:00", "20230103120000"))
+    write(tmp_path / "mail.log.1", line("Dec 30 08:00:00"))
+    write(tmp_path / "mail.log.2", line("Dec 20 08:00:00"))
+    events, reports, _ = api.normalize([str(tmp_path)])
+    assert [t.date().isoformat() for t in events["time"]] == ["2022-12-20", "2022-12-30", "2023-01-03"]
+    assert [Path(r.about.path).name for r in reports] == ["mail.log.2", "mail.log.1", "mail.log"]
+
+
+def test_the_users_year_is_that_of_the_youngest_file(tmp_path: Path) -> None:
+    write(tmp_path / "mail.log", line("Jan  3 12:00:00"))
+    write(tmp_path / "mail.log.1", line("Dec 30 08:00:00"))
+    events, _, _ = api.normalize([str(tmp_path)], year=2020)
+    assert [t.date().isoformat() for t in events["time"]] == ["2019-12-30", "2020-01-03"]
+
+
+# --- the zone
+
+
+def test_the_zone_is_read_from_message_ids_of_ones_own(plan: normalize.Plan, tmp_path: Path) -> None:
+    noise = [line("Nov  1 02:00:00", f"4F1C2A: from=<a@b.example>, size={n}, nrcpt=1 (queue active)") for n in range(200)]
+    path = write(tmp_path / "mail.log", *noise, proof("Nov  1 02:11:18", "20151101101118"), *noise)
+    events, report = intake.take_in(str(path), plan, intake.Options())
+    assert (report.basis.zone, report.basis.last_year) == ("-08:00", 2015)
+    assert events["time"][200] == dt.datetime(2015, 11, 1, 10, 11, 18, tzinfo=dt.UTC)
+
+
+def test_and_from_long_queue_ids(plan: normalize.Plan, tmp_path: Path) -> None:
+    path = write(tmp_path / "mail.log", line("Mar 14 00:08:33", "4PbC4x469Jz3tBr: client=x.example[192.0.2.1]", "smtpd"))
+    _, report = intake.take_in(str(path), plan, intake.Options())
+    assert (report.basis.zone, report.basis.last_year) == ("+01:00", 2023)
+
+
+def test_a_zone_that_the_user_names_is_believed(plan: normalize.Plan, tmp_path: Path) -> None:
+    path = write(tmp_path / "mail.log", line("Jul  1 12:00:00"), modified="2026-07-02")
+    assert times(plan, path, tz="Asia/Manila") == ["2026-07-01 04:00:00"]
+    assert times(plan, path, tz="-08:00") == ["2026-07-01 20:00:00"]
+
+
+def test_a_zone_that_does_not_exist_is_said_so(plan: normalize.Plan, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such time zone"):
+        times(plan, write(tmp_path / "mail.log", line("Jul  1 12:00:00")), tz="Manila/Asia")
+
+
+def test_one_forged_message_id_does_not_move_the_clock() -> None:
+    wall = dt.datetime.fromisoformat("2000-03-02 09:00:00")
+    seen = pl.DataFrame(
+        [
+            {
+                "line": n,
+                "_wall": wall,
+                "_yearless": True,
+                "_turn": 0,
+                "epoch": int(dt.datetime(year, 3, 2, 8, tzinfo=dt.UTC).timestamp()),
+            }
+            for n, year in enumerate((2026, 2026, 2019))
+        ],
+        schema_overrides={"_wall": pl.Datetime("us"), "_turn": pl.Int32},
+    )
+    basis = clock.decide(clock.Evidence(seen, yearless=True, zoneless=True, last_wall=wall))
+    assert (basis.last_year, basis.zone) == (2026, "+01:00")
+
+
+@pytest.mark.parametrize(
+    ("queue_id", "expected"),
+    [
+        ("1vwyP5-0001mi-2O", "2026-03-02 08:13:23"),
+        ("4PbC4x469Jz3tBr", "2023-03-13 23:08:33"),
+        ("4F1C2A", None),
+        ("NOQUEUE", None),
+    ],
+)
+def test_ids_that_carry_a_time(queue_id: str, expected: str | None) -> None:
+    epoch = clock.epoch_of_id(queue_id)
+    assert (dt.datetime.fromtimestamp(epoch, dt.UTC).strftime("%Y-%m-%d %H:%M:%S") if epoch else None) == expected
