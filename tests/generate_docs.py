@@ -5,14 +5,17 @@ usage: python -m tests.generate_docs
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
-from maillog_forensics import correlate, graph, schema
+from maillog_forensics import api, correlate, graph, schema
 from maillog_forensics.findings import json_schema
+from maillog_forensics.report import render
 
 ROOT = Path(__file__).parents[1]
 _COMMANDS = (
@@ -30,13 +33,25 @@ _COMMANDS = (
 )
 
 
+@cache
 def pages() -> dict[str, str]:
     """Path under the checkout to the text that belongs there."""
     return {
         "docs/findings.schema.json": json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n",
         "docs/commands.md": _commands(),
         "docs/tables.md": _tables(),
+        "docs/sample-report.html": _sample_report(),
     }
+
+
+def _sample_report() -> str:
+    """The page of sample_logs/, without what differs from run to run."""
+    with contextlib.chdir(ROOT):
+        found = api.analyze(["sample_logs"], year=2026).findings
+    run = found.run.model_copy(
+        update={"command": "maillog-forensics analyze sample_logs --year 2026 --report sample-report.html", "started_at": None, "elapsed_s": 0.0, "libraries": {}}
+    )  # fmt: skip
+    return render(found.model_copy(update={"run": run}))
 
 
 def _commands() -> str:
