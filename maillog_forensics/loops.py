@@ -338,7 +338,8 @@ def _judge(
     factors: list[tuple[str, float | str, str, bool, str]] = []
     steps = []
     for mailbox, other, mine, lag in ((low, high, ups, lag_up), (high, low, downs, lag_down)):
-        signs = sum(data["is_automatic"][k] or data["is_linked"][k] for k in mine)
+        to_daemon = other.startswith(("mailer-daemon@", "postmaster@"))  # people don't write there again and again
+        signs = len(mine) if to_daemon else sum(data["is_automatic"][k] or data["is_linked"][k] for k in mine)
         theirs = downs if mine is ups else ups  # what this mailbox received: through a responder's transport?
         program = next((data["transport"][k] for k in theirs if data["transport"][k]), "") or ""
         steps.append(

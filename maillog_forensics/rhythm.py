@@ -19,7 +19,7 @@ HUMAN_RUNS = ((15.0, 4), (60.0, 8), (120.0, 11), (300.0, 17), (600.0, 39), (7200
 SHORTEST_CLOCK_S = 12.0
 """Nobody schedules mail more often; a shorter period is a machine's own."""
 
-ROUND_PERIODS = (60, 120, 180, 300, 600, 900, 1200, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
+ROUND_PERIODS = (15, 20, 30, 45, 60, 90, 120, 180, 300, 600, 900, 1200, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
 """Periods that people give to schedulers (seconds)."""
 
 
