@@ -91,7 +91,8 @@ def naive(events: pl.DataFrame) -> pl.DataFrame:
             text = pl.concat_str(pl.lit("2000 "), stamp.str.slice(0, 4), stamp.str.extract(r"^.{3} +([0-9]+) ", 1).str.pad_start(2, "0"),
                                  pl.lit(" "), stamp.str.extract(r"([0-9]{2}:[0-9]{2}:[0-9]{2})", 1))  # fmt: skip
             wall = _leapless(text).str.strptime(pl.Datetime("us"), "%Y %b %d %H:%M:%S", strict=False)
-            part = part.with_columns(_wall=wall + pl.duration(microseconds=fraction), _utc=False, _yearless=True)
+            each = part.select("stamp").unique().with_columns(_wall=wall + pl.duration(microseconds=fraction))  # many lines a second
+            part = part.join(each, on="stamp", how="left", maintain_order="left").with_columns(_utc=False, _yearless=True)
         elif which == "epoch_us":
             wall = stamp.cast(pl.Int64, strict=False).cast(pl.Datetime("us"))
             part = part.with_columns(_wall=wall, _utc=True, _yearless=False)
