@@ -207,6 +207,8 @@ def lost_head(line: str, records: Iterable[RecordFormat]) -> Head | None:
         if record.forwarded:
             line = re.sub(record.forwarded, lambda m: m.group(1), line)
         for delimiter in record.delimiters:
+            if line.count(delimiter) + 1 < min(record.layouts, default=len(line) + 2):
+                continue  # not worth the splitting: a line of syslog is looked at by every format
             row = cells.split(pl.Series([line]), delimiter)[0]
             names = record.layouts.get(len(row))
             times = {c for column in record.columns if column.name == "time" for c in column.cells}
