@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
@@ -29,7 +30,9 @@ def loops_in(rows: list[tuple[float, str, str]], **columns: object):
     return [loop for loop in found if loop.verdict == "loop"]
 
 
-@pytest.mark.parametrize(("turns", "lag", "spread"), [(12, 5, 0.05), (40, 8, 0.3), (200, 12, 0.2), (60, 3600, 0.1), (120, 600, 0.3)])
+@pytest.mark.parametrize(
+    ("turns", "lag", "spread"), [(12, 5, 0.05), (40, 8, 0.3), (200, 12, 0.2), (60, 3600, 0.1), (120, 600, 0.3)]
+)
 def test_two_machines_that_answer_each_other_are_found(turns: int, lag: float, spread: float) -> None:
     (loop,) = loops_in(ping_pong(random.Random(turns), turns, lag, spread))
     assert set(loop.members) == {A, B}
@@ -117,3 +120,56 @@ def test_detectors_stand_any_mail(rows: list[tuple[float, str, str]]) -> None:
         assert set(loop.rows) <= set(range(edges.height))
         assert {edges["sender"][r] for r in loop.rows} <= set(loop.members)
     assert search.candidates >= 0
+
+
+def plain_search(rows: list[tuple[float, str, str]], window_s: float = 4 * 3600) -> set[frozenset[str]]:
+    """Every ring of three to five mailboxes in which some token goes round four times at a very steady pace, by trying all of them.
+
+    A slow oracle with code of its own: all orders of all mailboxes, each first message followed by the first later one on the next arrow.
+    """
+    names = sorted({n for _, a, b in rows for n in (a, b)})
+    by_arrow: dict[tuple[str, str], list[float]] = {}
+    for at, a, b in sorted(rows):
+        by_arrow.setdefault((a, b), []).append(at)
+    found = set()
+    for length in (3, 4, 5):
+        for members in itertools.permutations(names, length):
+            if members[0] != min(members):
+                continue
+            arrows = [by_arrow.get((members[i], members[(i + 1) % length]), []) for i in range(length)]
+            if any(len(a) < 4 for a in arrows):
+                continue
+            lags: list[list[float]] = [[] for _ in arrows]
+            at, i = arrows[0][0], 0
+            while True:
+                i = (i + 1) % length
+                later = [t for t in arrows[i] if t > at]
+                if not later or later[0] - at > window_s:
+                    break
+                lags[i].append(later[0] - at)
+                at = later[0]
+            steady = all(len(v) >= 4 and max(v) <= 1.1 * min(v) for v in lags)
+            if steady and sum(len(v) for v in lags) >= 0.9 * sum(len(a) for a in arrows) - 1:
+                found.add(frozenset(members))
+    return found
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(3, 5), st.integers(6, 20), st.floats(2, 600), st.integers(0, 10_000), st.integers(0, 40))
+def test_the_fast_search_misses_no_ring_that_the_plain_search_finds(
+    length: int, turns: int, lag: float, seed: int, noise: int
+) -> None:
+    rng = random.Random(seed)
+    names = [f"n{i}@h.example" for i in range(6)]
+    own = [lag * rng.uniform(0.5, 2) for _ in range(length)]
+    rows, at = [], 50_000.0
+    for i in range(length * turns):
+        rows.append((at, names[i % length], names[(i + 1) % length]))
+        at += own[i % length] * rng.uniform(0.98, 1.02)
+    rows += [(rng.uniform(0, 100_000), *rng.sample(names, 2)) for _ in range(noise)]
+    wanted = plain_search(rows)
+    cycles, _ = find_cycles(make_edges(sorted(rows)))
+    got = {frozenset(c.members) for c in cycles}
+    assert wanted <= got
+    if noise == 0:
+        assert frozenset(names[:length]) in wanted, "the oracle itself must see a ring without noise"
