@@ -20,7 +20,7 @@ from maillog_forensics.errors import UsageError
 from maillog_forensics.findings import Ending, Findings, Incident, Kind
 from maillog_forensics.pseudonyms import KEPT_LOCALS, Counted, Keyed, Mixed, Unchanged
 from maillog_forensics.quoting import is_plain_address
-from maillog_forensics.remedies import MTAS, Mta, RemedyFacts, remedies
+from maillog_forensics.remedies import CAUSES, MTAS, Mta, RemedyFacts, remedies
 
 
 def _set(words: str) -> frozenset[str]:
@@ -256,10 +256,10 @@ class _Walk:
 
     def text(self, key: str, text: str) -> str:
         """One text, by the field that it stands in."""
-        if key == "id":
+        if key == "id" and text not in CAUSES:
             kind = text.partition("-")[0]
             return f"{kind if kind in ('loop', 'storm') else 'incident'}-{self.keyed.identity(text)}" if self.keyed else text
-        if key in _KEPT or not text or (key == "reason" and text in _ENDINGS):
+        if key in _KEPT or not text or key == "id" or (key == "reason" and text in _ENDINGS):
             return text
         if key == "subject" and "subject" in self.redact:
             return "[subject left out]"

@@ -50,12 +50,12 @@ class Keyed:
         return self._digest("id", text)[:5].hex()
 
     def local(self, text: str) -> str:
-        """userxxxxxxxx."""
-        return "user" + self._token("local", text)
+        """u and eight characters, without a hyphen, so that it needs no quotes in any command."""
+        return "u" + self._token("local", text)
 
     def label(self, text: str) -> str:
-        """namexxxxxxxx; how it is written (letter case, IDNA) makes no difference."""
-        return "name" + self._token("label", _ascii(text))
+        """n and eight characters; how it is written (letter case, IDNA) makes no difference."""
+        return "n" + self._token("label", _ascii(text))
 
     def ip(self, text: str) -> str:
         """Addresses of one network stay in one network; public ones become such as nobody has (240/4, 2001:db8::/32)."""

@@ -130,7 +130,7 @@ def test_pseudonyms_and_letters_from_the_command_line(tmp_path: Path) -> None:
         result = run("render", str(source), "-o", str(tmp_path / name), "--pseudonymize", "--key-file", str(key))
         assert result.returncode == 0, said(result)
         written = (tmp_path / name).read_text()
-        assert "anna" not in written and "alpha.example" not in written and "@name" in written, name
+        assert "anna" not in written and "alpha.example" not in written and re.search(r"@n[a-z2-7]{8}\.example", written), name
     result = run("render", str(source), "-o", str(tmp_path / "l.txt"), "--letter", findings.incidents[0].id)
     assert result.returncode == 0 and "a…@alpha.example" in (tmp_path / "l.txt").read_text()
 
