@@ -118,6 +118,9 @@ def _unless_read(column: str, value: pl.Expr, columns: list[str]) -> pl.Expr:
     return (pl.coalesce(column, value) if column in columns else value).alias(column)
 
 
+_KEPT = frozenset({*schema.EVENTS, "stamp", "stamp_kind", "zone", "_row"})
+
+
 def _apply(rows: pl.DataFrame, compiled: CompiledRule, form: str, plan: Plan) -> tuple[list[pl.DataFrame], pl.DataFrame]:
     out = []
     for pattern in compiled.patterns:
@@ -144,7 +147,7 @@ def _apply(rows: pl.DataFrame, compiled: CompiledRule, form: str, plan: Plan) ->
             _unless_read(k, _filled_in(v, taken.columns), taken.columns) for k, v in rule.constants.items()
         )
         taken = taken.with_columns(_unless_read("event", pl.lit(rule.event), taken.columns))
-        keep = [c for c in taken.columns if c in schema.EVENTS or c in ("stamp", "stamp_kind", "zone")]
+        keep = [c for c in taken.columns if c in _KEPT]
         out.append(taken.select(keep))
     return out, rows
 
@@ -170,7 +173,9 @@ def read_rules(
     aside: list[tuple[str, pl.Series]] = []
     left: list[pl.Series] = []
     for (form, program), part in rows.partition_by("format", "program", as_dict=True).items():
-        rest = part
+        # what the rules don't look at stays behind, and comes back to the lines that a rule took
+        rest = part.select("line", "message", "program", _row=pl.int_range(pl.len()))
+        others = part.drop("line", "message", "program")
         for compiled in plan.rules.get(form, ()):
             if rest.is_empty():
                 break
@@ -183,7 +188,8 @@ def read_rules(
                 if compiled.rule.event is None:
                     aside.append((compiled.rule.state, table["line"]))
                 else:
-                    events.append(table)
+                    kept = others.select(c for c in others.columns if c in _KEPT and c not in table.columns)
+                    events.append(table.drop("_row").hstack(kept[table["_row"]]))
         left.append(rest["line"])
     table = pl.concat(events, how="diagonal_relaxed") if events else pl.DataFrame(schema={"line": pl.UInt64})
     states = [("parsed", table["line"].unique()), *aside, *(("unrecognised", s) for s in left)]
