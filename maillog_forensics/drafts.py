@@ -8,13 +8,15 @@ from typing import Literal
 
 import polars as pl
 
-from maillog_forensics import endings, forwarding, graph, harm, lists, loops, rings, storms
+from maillog_forensics import endings, forwarding, graph, harm, lists, rings, storms
+from maillog_forensics import pairs as pairing
 from maillog_forensics.correlate import Mail
 from maillog_forensics.endings import End
 from maillog_forensics.evidence import Place
 from maillog_forensics.findings import Ending, Kind, LookAlike, LoopType, Search, StormType
 from maillog_forensics.harm import Measured
-from maillog_forensics.loops import Loop
+from maillog_forensics.loops import Loop, Step
+from maillog_forensics.pair_verdicts import PairParameters
 from maillog_forensics.storms import Storm
 from maillog_forensics.times import EPOCH, earliest, latest
 
@@ -42,7 +44,7 @@ class Draft:
     times: list[float]
     end: End
     measured: Measured
-    steps: list[loops.Step] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
     verdict: str = "loop"
     storm: Storm | None = None
     growth: float | None = None
@@ -69,7 +71,7 @@ def find(mail: Mail, *, window_s: float = 4 * 3600) -> Found:
         Longest gap between a message and the answer to it.
     """
     edges = graph.edges(mail)
-    pairs, seen_pairs = loops.find_pairs(edges, loops.PairParameters(window_s=window_s))
+    pairs, seen_pairs = pairing.find_pairs(edges, PairParameters(window_s=window_s))
     ringed, seen_rings = forwarding.find_rings(mail)
     listed, seen_lists = lists.find_lists(edges, mail, lists.ListParameters(window_s=window_s))
     cycles, seen_cycles = rings.find_cycles(edges, rings.CycleParameters(window_s=window_s))

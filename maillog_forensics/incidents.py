@@ -9,7 +9,7 @@ from typing import Literal
 
 import polars as pl
 
-from maillog_forensics import harm, loops
+from maillog_forensics import harm
 from maillog_forensics.correlate import Mail
 from maillog_forensics.drafts import Draft
 from maillog_forensics.evidence import Lines, Place
@@ -28,6 +28,7 @@ from maillog_forensics.findings import (
     Severity,
     Trigger,
 )
+from maillog_forensics.loops import Step
 from maillog_forensics.remedies import MTAS, Mta, RemedyFacts, remedies
 from maillog_forensics.times import earliest, latest
 from maillog_forensics.wording import cause_of, headline
@@ -221,7 +222,7 @@ def _first_recipient(mid: int, mail: Mail) -> str:
     return told[0] if told else ""
 
 
-def _arrow(step: loops.Step, draft: Draft) -> Arrow:
+def _arrow(step: Step, draft: Draft) -> Arrow:
     if draft.type is LoopType.FORWARDING:
         proof: Literal["same_message_id", "logged_link", "time_pattern"] = "same_message_id"
     else:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
+from itertools import pairwise
+from statistics import median
 from typing import Any
 
 import networkx as nx
@@ -154,7 +156,8 @@ def _examine(members: list[str], numbered: pl.DataFrame, parameters: CycleParame
                 as_series=False
             )
         )
-    chain = _longest_chain([a["second"] for a in arrows], parameters.window_s)
+    seconds = [a["second"] for a in arrows]
+    chain = _steadiest_piece(_longest_chain(seconds, parameters.window_s), seconds)
     if len(chain) < max(2 * k, parameters.min_turns * k - 1):
         return None
     lag_values: list[list[float]] = [[] for _ in range(k)]
@@ -243,6 +246,19 @@ def _examine(members: list[str], numbered: pl.DataFrame, parameters: CycleParame
         period_s=known.median_s if known else None,
         verdict="schedulers of one period" if follows else "loop",
     )
+
+
+def _steadiest_piece(chain: list[tuple[int, int]], times: list[list[float]]) -> list[tuple[int, int]]:
+    """The longest piece of a chain without a wait far above the usual one of its arrow: other mail on the arrows may prolong it."""
+    waits = [times[b][j] - times[a][i] for (a, i), (b, j) in pairwise(chain)]
+    usual = {a: median([w for w, (b, _) in zip(waits, chain[1:]) if b == a] or [0.0]) for a, _ in chain}
+    pieces, piece = [], chain[:1]
+    for wait, step in zip(waits, chain[1:]):
+        if wait > 20 * usual[step[0]] + 60:
+            pieces.append(piece)
+            piece = []
+        piece.append(step)
+    return max([*pieces, piece], key=len)
 
 
 def _all_of_the_run(arrows: list[dict[str, list[Any]]], rows: list[int]) -> list[int]:
