@@ -44,6 +44,7 @@ class TimeBasis:
     offset_s: int | None = 0
     last_year: int | None = None
     year_basis: str = "in the stamps"
+    shift: str = ""
 
 
 def epoch_of_id(queue_id: str) -> int | None:
@@ -91,7 +92,9 @@ def naive(events: pl.DataFrame) -> pl.DataFrame:
             text = pl.concat_str(pl.lit("2000 "), stamp.str.slice(0, 4), stamp.str.extract(r"^.{3} +([0-9]+) ", 1).str.pad_start(2, "0"),
                                  pl.lit(" "), stamp.str.extract(r"([0-9]{2}:[0-9]{2}:[0-9]{2})", 1))  # fmt: skip
             wall = _leapless(text).str.strptime(pl.Datetime("us"), "%Y %b %d %H:%M:%S", strict=False)
-            each = part.select("stamp").unique().with_columns(_wall=wall + pl.duration(microseconds=fraction))  # many lines a second
+            each = (
+                part.select("stamp").unique().with_columns(_wall=wall + pl.duration(microseconds=fraction))
+            )  # many lines a second
             part = part.join(each, on="stamp", how="left", maintain_order="left").with_columns(_utc=False, _yearless=True)
         elif which == "epoch_us":
             wall = stamp.cast(pl.Int64, strict=False).cast(pl.Datetime("us"))
@@ -322,10 +325,21 @@ def _zone(found: Evidence, gaps: list[float], tz: str | None) -> TimeBasis:
         return TimeBasis("in the stamps", "every stamp carries its zone", None)
     if near:
         offset = int(max(sorted(set(near)), key=near.count))
-        return TimeBasis(
-            _offset_name(offset), f"read from the lines: {len(near)} queue or message ids carry the UTC second", offset
-        )
+        why = f"read from the lines: {len(near)} queue or message ids carry the UTC second"
+        return TimeBasis(_offset_name(offset), why, offset, shift=_shift(near, offset))
     return TimeBasis()
+
+
+def _shift(near: list[int], offset: int) -> str:
+    """A sentence where a good part of the proofs speaks for another zone: the clock was put forward or back within the file."""
+    others = [q for q in near if q != offset]
+    if len(others) < 3:
+        return ""
+    other = max(sorted(set(others)), key=others.count)
+    return (
+        f"the clock changes within this file: {near.count(offset)} lines prove {_offset_name(offset)}, {others.count(other)} prove "
+        f"{_offset_name(other)}; all times were read as {_offset_name(offset)} (summer time? say --tz with the name of the zone)"
+    )
 
 
 def _year(found: Evidence, years: list[int], given: int | None) -> tuple[int, str]:

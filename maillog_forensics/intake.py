@@ -118,6 +118,8 @@ def take_in(
         report.basis = clock.decide(found, tz=options.tz, year=options.year)
         table = clock.settle(table, report.basis, years.turns)
         report.basis = (reader.basis if reader else None) or report.basis
+    if report.basis.shift:
+        about.problems.append(report.basis.shift)
     events = _dated(_finish(table, about.path), report, cut)
     report.events = events.height
     report.format = _name_format(events, reader)

@@ -186,3 +186,23 @@ def test_one_forged_message_id_does_not_move_the_clock() -> None:
 def test_ids_that_carry_a_time(queue_id: str, expected: str | None) -> None:
     epoch = clock.epoch_of_id(queue_id)
     assert (dt.datetime.fromtimestamp(epoch, dt.UTC).strftime("%Y-%m-%d %H:%M:%S") if epoch else None) == expected
+
+
+def test_summer_time_that_begins_within_a_file_is_told_and_not_smoothed_away(tmp_path: Path) -> None:
+    """Exim's ids carry the UTC second; the stamps are an hour, later two hours ahead of it."""
+    digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+    lines = []
+    for i in range(16):
+        utc = dt.datetime(2026, 3, 29, 0, 0, tzinfo=dt.UTC) + dt.timedelta(minutes=8 * i)
+        number, ident = int(utc.timestamp()), ""
+        while number:
+            number, rest = divmod(number, 62)
+            ident = digits[rest] + ident
+        wall = utc + dt.timedelta(hours=1 if i < 8 else 2)
+        lines.append(f"{wall:%Y-%m-%d %H:%M:%S} {ident}-0001mi-{i:02d} <= a@a.example H=mx.a.example [192.0.2.1] P=esmtp S=500\n")
+    (tmp_path / "mainlog").write_text("".join(lines))
+    _, (report,), _ = api.normalize([str(tmp_path / "mainlog")])
+    assert any("the clock changes within this file" in p and "+01:00" in p and "+02:00" in p for p in report.about.problems)
+    events, (named,), _ = api.normalize([str(tmp_path / "mainlog")], tz="Europe/Berlin")
+    assert not named.about.problems
+    assert events["time"].diff().drop_nulls().dt.total_minutes().unique().to_list() == [8]
