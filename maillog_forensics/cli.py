@@ -117,6 +117,7 @@ def analyze(
             command=_command(),
             progress=bar.step,
             on_unrecognised=strange,
+            keep_events=events is not None,
         )
     found = result.findings
     _tell(result.problems)
@@ -125,7 +126,7 @@ def analyze(
     if masked:
         found = masking.mask(found, masked)
     if events:
-        writers.write_events(result.events, events)
+        writers.write_events(result.events.collect(), events)
     if findings:
         from maillog_forensics.findings import write
 

@@ -139,17 +139,18 @@ def _offset(text: pl.Expr) -> pl.Expr:
     return pl.when(text.is_in(["Z", "UTC", "GMT"])).then(0).when(text.str.starts_with("-")).then(-seconds).otherwise(seconds)
 
 
-def proofs(events: pl.DataFrame) -> pl.DataFrame:
-    """Lines that prove the clock: columns line, _wall, _yearless, _turn, epoch. At most a few dozen, from the file's beginning and end."""
-    need = [
-        c
-        for c in ("line", "_wall", "_yearless", "_utc", "_turn", "event", "queue_id", "message_id", "mta")
-        if c in events.columns
-    ]
-    if "queue_id" not in need:
-        return pl.DataFrame(schema=_PROOFS)
+def proving(events: pl.DataFrame) -> pl.DataFrame:
+    """Rows without a zone that may prove the clock, with the columns that `proofs` looks at."""
+    known = ("line", "_wall", "_yearless", "_utc", "_turn", "event", "queue_id", "message_id", "mta")
+    need = [c for c in known if c in events.columns]
+    if "queue_id" not in need or events["_utc"].all():
+        return pl.DataFrame(schema={"line": pl.UInt64})
     rows = events.select(need).filter(~pl.col("_utc"), pl.col("_wall").is_not_null())
-    rows = rows.filter(_telling(rows.columns))
+    return rows.filter(_telling(rows.columns))
+
+
+def proofs(rows: pl.DataFrame) -> pl.DataFrame:
+    """Lines that prove the clock: columns line, _wall, _yearless, _turn, epoch. At most a few dozen, from the beginning and the end of `rows`."""
     if rows.height > 2 * _PROOFS_WANTED:
         rows = pl.concat([rows.head(_PROOFS_WANTED), rows.tail(_PROOFS_WANTED)])
     found = []
@@ -212,10 +213,61 @@ class Years:
         return events.with_columns(turns.scatter(where, turn))
 
 
-def leap_days(events: pl.DataFrame, turns: int) -> frozenset[int]:
-    """For each 29 February among yearless stamps, how many New Years come after it in the file."""
-    days = events.filter("_yearless", pl.col("_wall").dt.month() == 2, pl.col("_wall").dt.day() == 29)
-    return frozenset(turns - t for t in days["_turn"].unique().to_list())
+class Watch:
+    """What one file tells of its clock, gathered chunk by chunk.
+
+    Attributes
+    ----------
+    turns
+        New Years crossed so far.
+    """
+
+    def __init__(self) -> None:
+        self._years = Years()
+        self._zoneless = False
+        self._first_proofs: list[pl.DataFrame] = []
+        self._last_proofs: list[pl.DataFrame] = []
+        self._leap_turns: set[int] = set()
+        self._extremes: list[pl.DataFrame] = []
+
+    @property
+    def turns(self) -> int:
+        """New Years crossed so far."""
+        return self._years.turns
+
+    def see(self, events: pl.DataFrame) -> pl.DataFrame:
+        """Look at the raw events of the next chunk; the result is settled as far as it can be before the file's end."""
+        events = self._years.count(naive(events))
+        self._zoneless |= not events["_utc"].all()
+        if events["_yearless"].any():
+            leap = events.filter("_yearless", pl.col("_wall").dt.month() == 2, pl.col("_wall").dt.day() == 29)
+            self._leap_turns |= set(leap["_turn"].unique().to_list())
+        telling = proving(events)
+        if sum(t.height for t in self._first_proofs) < _PROOFS_WANTED:
+            self._first_proofs.append(telling.head(2 * _PROOFS_WANTED))
+        else:
+            self._last_proofs.append(telling.tail(_PROOFS_WANTED))
+            while len(self._last_proofs) > 1 and sum(t.height for t in self._last_proofs[1:]) >= _PROOFS_WANTED:
+                del self._last_proofs[0]
+        keys = ["_utc", "_yearless", "_turn"]
+        ends = events.group_by(keys).agg(pl.col("_wall").min(), _last=pl.col("_wall").max())
+        self._extremes += [ends.select(*keys, "_wall"), ends.select(*keys, _wall="_last")]
+        return events
+
+    def evidence(self, written: tuple[dt.datetime, str] | None, next_began: dt.datetime | None) -> Evidence | None:
+        """Everything seen, or None where no event was."""
+        if not self._extremes:
+            return None
+        leap_turns = frozenset(self._years.turns - t for t in self._leap_turns)
+        return Evidence(
+            proofs(pl.concat([*self._first_proofs, *self._last_proofs], how="diagonal_relaxed")), self._years.met, self._zoneless,
+            self._years.last_wall, self._years.turns, leap_turns, written, next_began,
+        )  # fmt: skip
+
+    def span(self, basis: TimeBasis) -> tuple[dt.datetime | None, dt.datetime | None]:
+        """First and last time (UTC) of what was seen."""
+        times = settle(pl.concat(self._extremes), basis, self.turns)["time"]
+        return times.min(), times.max()  # type: ignore[return-value]
 
 
 def rollovers(wall: pl.Series) -> pl.Series:

@@ -13,7 +13,7 @@ import polars as pl
 
 from maillog_forensics import addresses, schema
 
-KEY = ["host_key", "key", "epoch"]
+KEY = ["_id", "epoch"]
 
 MESSAGES: dict[str, pl.DataType | type[pl.DataType]] = {
     "mid": pl.UInt32,
@@ -97,13 +97,84 @@ class Mail:
     until: dict[str, dt.datetime] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Gathered:
+    """What `gather` makes of the events of some queue ids: messages whose links are still open.
+
+    Attributes
+    ----------
+    messages
+        As `MESSAGES`, but for `mid` and `parent`; with `stay`, the number of the row, and what the links are made of:
+        `parent_queue_id` and `is_report`.
+    deliveries
+        As `DELIVERIES`, but with `stay` for `mid`.
+    notices
+        Notifications that a line tells: host_key, next_queue_id, time, stay of the message they tell of.
+    attempts, until
+        As in `Mail`.
+    """
+
+    messages: pl.DataFrame
+    deliveries: pl.DataFrame
+    notices: pl.DataFrame
+    attempts: pl.DataFrame
+    until: dict[str, dt.datetime]
+
+
+def bucket() -> pl.Expr:
+    """A number that is the same for all events of one queue id: events of different numbers can be gathered apart.
+
+    Hosts don't count, so that two inputs which tell the same are in one bucket; nor do queue ids where there is none.
+    """
+    own = pl.coalesce("queue_id", "message_id", pl.concat_str(pl.col("sender", "recipient", "client_ip").fill_null("-")))
+    return own.hash()
+
+
 def correlate(events: pl.DataFrame) -> Mail:
-    """Put messages together.
+    """Put messages together: `gather`, then `link`.
 
     Parameters
     ----------
     events
         Table of `schema.EVENTS`; any order of files, lines of one file in order.
+    """
+    return link([gather(events)])
+
+
+def gather(events: pl.DataFrame) -> Gathered:
+    """Put the messages and deliveries of some queue ids together.
+
+    Parameters
+    ----------
+    events
+        Table of `schema.EVENTS` with all events of these queue ids, one input after the other, lines in order.
+
+    Notes
+    -----
+    One sort of numbers and two group-bys: n log n. Ties of one-second stamps are broken by the order of the lines. Hosts and
+    queue ids are compared by a hash of 64 bits.
+    """
+    keyed = _with_epochs(events)
+    # Exchange's shadow copies, safety net and agents' records are no stays in a queue: every message would look doubled
+    inside = keyed.filter(
+        pl.col("key").is_not_null(), (pl.col("mta") != "exchange").fill_null(True) | (pl.col("event") != "notice")
+    )
+    messages = _messages(inside).with_row_index("stay")
+    inside = inside.join(messages.select(*KEY, "stay"), on=KEY, how="left", maintain_order="left")
+    deliveries = _deliveries(inside)
+    notices = inside.filter(pl.col("event") == "dsn", pl.col("next_queue_id").is_not_null()).select(
+        "host_key", "next_queue_id", "time", "stay"
+    )
+    attempts = keyed.filter(
+        pl.col("event").is_in(["reject", "notice", "hold", "release"])
+        | (pl.col("key").is_null() & (pl.col("event") != "session"))
+    ).select(*schema.EVENTS)
+    until = dict(keyed.group_by("host_key").agg(pl.col("time").max()).sort("host_key").iter_rows())
+    return Gathered(messages.drop("key", "_id"), deliveries, notices, attempts, until)
+
+
+def link(parts: list[Gathered]) -> Mail:
+    """Number the messages of all parts by their time, and link them.
 
     Returns
     -------
@@ -111,39 +182,45 @@ def correlate(events: pl.DataFrame) -> Mail:
 
     Notes
     -----
-    One sort and two group-bys: n log n. Ties of one-second stamps are broken by the line number.
+    Links are as-of joins over narrow tables: n log n.
     """
-    keyed = _with_epochs(events)
-    # Exchange's shadow copies, safety net and agents' records are no stays in a queue: every message would look doubled
-    inside = keyed.filter(
-        pl.col("key").is_not_null(), (pl.col("mta") != "exchange").fill_null(True) | (pl.col("event") != "notice")
-    )
-    messages = _messages(inside)
-    inside = inside.join(messages.select(*KEY, "mid"), on=KEY, how="left")
-    deliveries = _deliveries(inside)
-    messages = _link(messages.drop("key"), deliveries, inside)
-    attempts = keyed.filter(pl.col("key").is_null() | pl.col("event").is_in(["reject", "notice", "hold", "release"])).select(
-        *schema.EVENTS
-    )
-    until = dict(keyed.group_by("host_key").agg(pl.col("time").max()).sort("host_key").iter_rows())
+    shift, apart = 0, []
+    for part in parts:
+        moved = pl.col("stay") + shift
+        apart.append([part.messages.with_columns(moved), part.deliveries.with_columns(moved), part.notices.with_columns(moved)])
+        shift += part.messages.height
+    messages, deliveries, notices = (pl.concat(tables, how="diagonal_relaxed") for tables in zip(*apart))
+    messages = messages.sort("first", "source", "line", "queue_id").with_row_index("mid")
+    number = messages.select("stay", "mid").sort("stay")["mid"]
+    deliveries = deliveries.with_columns(mid=number.gather(deliveries["stay"])).sort("mid", maintain_order=True)
+    notices = notices.with_columns(mid=number.gather(notices["stay"]))
+    messages = _link(messages, deliveries, notices)
+    until: dict[str, dt.datetime] = {}
+    for part in parts:
+        until |= {host: max(at, until.get(host, at)) for host, at in part.until.items()}
+    attempts = pl.concat([part.attempts for part in parts]).sort("time", "source", "line", "recipient", maintain_order=True)
     return Mail(
-        schema.conform(messages, MESSAGES, "messages"), schema.conform(deliveries, DELIVERIES, "deliveries"), attempts, until
+        schema.conform(messages, MESSAGES, "messages"),
+        schema.conform(deliveries.drop("stay"), DELIVERIES, "deliveries"),
+        attempts,
+        dict(sorted(until.items())),
     )
 
 
 def _with_epochs(events: pl.DataFrame) -> pl.DataFrame:
-    """Add host_key, key and epoch: an id that is given out again after `removed` begins a new life."""
+    """Add host_key, key, `_id` (a number for both) and epoch: an id that is given out again after `removed` begins a new life."""
     folder = pl.col("source").str.replace(r"[^/\\]*$", "")
     keyed = events.filter(pl.col("time").is_not_null()).with_columns(
         host_key=pl.coalesce("host", folder),
         key=pl.coalesce("queue_id", pl.when(pl.col("message_id") != "").then(pl.lit("<") + pl.col("message_id") + ">")),
     )
-    keyed = keyed.sort("host_key", "key", "time", "source", "line", nulls_last=True)
-    over = ["host_key", "key"]
+    keyed = keyed.with_columns(_id=pl.struct("host_key", "key").hash())
+    order = keyed.select("_id", "time").with_row_index().sort("_id", "time", "index")["index"]
+    keyed = keyed[order]
     gone = (pl.col("event") == "remove").cast(pl.UInt32)
-    before = gone.cum_sum().over(over) - gone
+    before = gone.cum_sum().over("_id") - gone
     begins = (pl.col("event") == "receive") | ((pl.col("event") == "queue") & pl.col("message_id").is_not_null())
-    return keyed.with_columns(epoch=pl.when(begins).then(before).forward_fill().over(over).fill_null(0))
+    return keyed.with_columns(epoch=pl.when(begins).then(before).forward_fill().over("_id").fill_null(0))
 
 
 def _known(column: str) -> pl.Expr:
@@ -158,6 +235,7 @@ def _messages(inside: pl.DataFrame) -> pl.DataFrame:
         _known("sender"),
     )
     table = inside.group_by(KEY, maintain_order=True).agg(
+        pl.col("host_key", "key").first(),
         _known("host"),
         _known("mta"),
         pl.coalesce(pl.col("instance").filter(pl.col("event") == "queue").drop_nulls().last(), _known("instance")).alias(
@@ -184,7 +262,6 @@ def _messages(inside: pl.DataFrame) -> pl.DataFrame:
         offset=pl.col("offset").first(),
         lines=pl.len(),
     )
-    table = table.sort("first", "source", "line").with_row_index("mid")
     given = pl.col("message_id").is_not_null() & (pl.col("message_id") != "")
     own = pl.concat_str("host_key", pl.lit("/"), pl.col("key"), pl.lit("/"), pl.col("epoch").cast(pl.String))
     # Exim does not log the Message-ID that it makes itself, E + message id + @host; the next host does
@@ -198,8 +275,8 @@ def _messages(inside: pl.DataFrame) -> pl.DataFrame:
 def _deliveries(inside: pl.DataFrame) -> pl.DataFrame:
     rows = inside.filter(pl.col("event").is_in(_DELIVERY_EVENTS), pl.col("recipient").is_not_null())
     return (
-        rows.sort("mid", "time", "source", "line")
-        .group_by("mid", "recipient", "orig_recipient", maintain_order=True)
+        rows.sort("stay", "time", maintain_order=True)
+        .group_by("stay", "recipient", "orig_recipient", maintain_order=True)
         .agg(
             attempts=pl.len(),
             first=pl.col("time").min(),
@@ -222,7 +299,7 @@ def _deliveries(inside: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _link(messages: pl.DataFrame, deliveries: pl.DataFrame, inside: pl.DataFrame) -> pl.DataFrame:
+def _link(messages: pl.DataFrame, deliveries: pl.DataFrame, notices: pl.DataFrame) -> pl.DataFrame:
     """Fill `parent` and `is_notification` from the links that the logs write down.
 
     Postfix's `non-delivery notification: NEW`, Exim's `R=PARENT` on an arrival, Exchange's `reference`.
@@ -243,10 +320,9 @@ def _link(messages: pl.DataFrame, deliveries: pl.DataFrame, inside: pl.DataFrame
             check_sortedness=False,
         ).drop("_at")
 
-    notices = inside.filter(pl.col("event") == "dsn", pl.col("next_queue_id").is_not_null()).select(
-        "host_key", "next_queue_id", "time", parent="mid"
+    by_notice = life(notices.select("host_key", "next_queue_id", "time", parent="mid"), "next_queue_id", "time").select(
+        mid="other", parent="parent", is_notification=pl.lit(True)
     )
-    by_notice = life(notices, "next_queue_id", "time").select(mid="other", parent="parent", is_notification=pl.lit(True))
     children = messages.filter(pl.col("parent_queue_id").is_not_null()).select(
         "mid", "host_key", "parent_queue_id", "first", "sender", "user", "mta"
     )
@@ -283,7 +359,7 @@ def _link(messages: pl.DataFrame, deliveries: pl.DataFrame, inside: pl.DataFrame
             | (double & pl.col("parent").is_not_null())
             | (pl.col("sender").str.starts_with("double-bounce@").fill_null(False)),
         )
-        .drop("_parent", "parent_queue_id", "is_report")
+        .drop("_parent", "parent_queue_id", "is_report", "stay")
         .sort("mid")
     )
 

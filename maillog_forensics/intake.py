@@ -6,9 +6,12 @@ This is the driver of `sources`, `normalize`, `records` and `clock`; it holds no
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import os
 import re
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -16,7 +19,9 @@ import polars as pl
 from maillog_forensics import clock, envelopes, journal, normalize, records, schema, sources
 from maillog_forensics.clock import TimeBasis
 from maillog_forensics.normalize import Plan
+from maillog_forensics.spool import BUDGET_BYTES, Spool
 
+Reader = records.Reader | journal.Export
 _HEAD_LINES = 400
 _SHAPES_KEPT = 20
 
@@ -65,91 +70,160 @@ class Options:
     chunk_bytes: int = sources.CHUNK_BYTES
     on_unrecognised: Callable[[str, pl.DataFrame], None] | None = None
     """Receives the lines that nothing knows (line, offset, text), chunk by chunk."""
+    spool_bytes: int = BUDGET_BYTES
+    """What the events of one input may take in memory before they go to files."""
     next_began: dt.datetime | None = None
     """First line (UTC) of the next younger file of a rotated set, which is the newest moment that this one's lines can have."""
 
 
-def take_in(
-    path: str, plan: Plan, options: Options, progress: Callable[[int], None] | None = None
-) -> tuple[pl.DataFrame, InputReport]:
-    """Read one input completely.
+@dataclass(frozen=True)
+class RawChunk:
+    """What one chunk of an input says, before its clock is settled."""
 
-    Returns
-    -------
-    events
-        The events table (`schema.EVENTS`), in the order of the lines.
+    lines: pl.DataFrame
+    """line, offset, text"""
+    events: pl.DataFrame
+    """Columns of the events table that the lines state, with stamp, stamp_kind and zone for `clock` to turn into time."""
+    ledger: pl.DataFrame
+    """Each line once: line, state."""
+    reader: Reader | None
+    """Who reads the input, where its lines are no syslog."""
+    cut: tuple[int, ...] = ()
+    """Numbers of lines that were too long."""
+
+
+class Taken:
+    """One input, read: its report, and its events, which are settled as they are asked for.
+
+    Attributes
+    ----------
     report
-        Ledger, hashes, time basis; problems in words are in `report.about.problems`.
+        Ledger, hashes, time basis. Lines whose time exists in no calendar are told from the others as `events` goes by.
     """
+
+    def __init__(self, report: InputReport, raw: Spool, basis: TimeBasis, turns: int, cut: list[int]) -> None:
+        self.report = report
+        self._raw, self._basis, self._turns, self._cut = raw, basis, turns, cut
+
+    def events(self) -> Iterator[pl.DataFrame]:
+        """The events table (`schema.EVENTS`) in pieces, in the order of the lines. It can be asked for once."""
+        report, undated = self.report, 0
+        raw, self._raw = self._raw, Spool()
+        for table in raw.tables():
+            events = _finish(clock.settle(table, self._basis, self._turns), report.about.path)
+            events, lost = _dated(events, self._cut)
+            undated += lost
+            report.parsed, report.damaged = report.parsed - lost, report.damaged + lost
+            report.events += events.height
+            if events.height:
+                yield events
+        if undated:
+            whose = (
+                "1 line has a time that does not exist or lies"
+                if undated == 1
+                else f"{undated} lines have times that do not exist or lie"
+            )
+            report.about.problems.append(f"{whose} outside the years 1970 to 2199; what they say is not counted")
+
+    def whole(self) -> tuple[pl.DataFrame, InputReport]:
+        """All events in one table, and the report, complete."""
+        return pl.concat([schema.empty(schema.EVENTS), *self.events()]), self.report
+
+
+def take_in(path: str, plan: Plan, options: Options, progress: Callable[[int], None] | None = None) -> Taken:
+    """Read one input completely, in bounded memory; problems in words are in `report.about.problems`."""
     about = sources.Input(sources.label(path))
     report = InputReport(about)
-    reader: records.Reader | journal.Export | None = None
-    tables: list[pl.DataFrame] = []
+    reader: Reader | None = None
+    spool = Spool(options.spool_bytes)
     shapes: list[pl.DataFrame] = []
-    years = clock.Years()
-    zoneless = False
+    mtas: set[str] = set()
+    watch = clock.Watch()
     cut: list[int] = []
-    for lines, events, ledger, whose in _parsed(path, about, plan, options, cut):
-        reader = whose
-        counts = dict(ledger.group_by("state").len().iter_rows())
+    for chunk in raw_chunks(path, about, plan, options):
+        reader = chunk.reader
+        cut += chunk.cut
+        counts = dict(chunk.ledger.group_by("state").len().iter_rows())
         for state in schema.LINE_STATES:
             setattr(report, state, getattr(report, state) + counts.get(state, 0))
         if counts.get("unrecognised"):
-            strange = lines.join(ledger.filter(pl.col("state") == "unrecognised"), on="line", how="semi", maintain_order="left")
+            strange = chunk.ledger.filter(pl.col("state") == "unrecognised")
+            strange = chunk.lines.join(strange, on="line", how="semi", maintain_order="left")
             shapes.append(_shapes(strange))
             if options.on_unrecognised:
                 options.on_unrecognised(about.path, strange)
         if progress:
             progress(about.decompressed_bytes)
-        if events.is_empty():
-            continue
-        events = years.count(clock.naive(events))
-        zoneless |= bool((~events["_utc"]).any())
-        events = events.select(c for c in events.columns if c in schema.EVENTS or c.startswith("_"))
-        if "offset" not in events.columns:
-            events = events.join(lines.select("line", "offset"), on="line", how="left", maintain_order="left")
-        tables.append(events)
-    table = pl.concat(tables, how="diagonal_relaxed") if tables else pl.DataFrame()
-    if table.height:
-        found = clock.Evidence(
-            clock.proofs(table), years.met, zoneless, years.last_wall, years.turns, clock.leap_days(table, years.turns),
-            _written(about), options.next_began,
-        )  # fmt: skip
-        report.basis = clock.decide(found, tz=options.tz, year=options.year)
-        table = clock.settle(table, report.basis, years.turns)
-        report.basis = (reader.basis if reader else None) or report.basis
+        if chunk.events.height:
+            events = watch.see(_placed(chunk))
+            mtas |= set(events["mta"].drop_nulls().unique().to_list())
+            spool.add(events)
+    basis = TimeBasis()
+    if found := watch.evidence(_written(about), options.next_began):
+        basis = clock.decide(found, tz=options.tz, year=options.year)
+        report.first, report.last = watch.span(basis)
+    report.basis = (reader.basis if reader else None) or basis
     if report.basis.shift:
         about.problems.append(report.basis.shift)
-    events = _dated(_finish(table, about.path), report, cut)
-    report.events = events.height
-    report.format = _name_format(events, reader)
+    report.format = reader.name if reader and reader.name else "+".join(sorted(mtas)) or "unknown"
     report.shapes = _top_shapes(shapes)
-    if events.height:
-        report.first, report.last = events["time"].min(), events["time"].max()  # type: ignore[assignment]
     if reader:
         about.problems += reader.problems
     if not report.recognised and about.lines and not about.unreadable and not (reader and reader.problems):
         about.problems.append(_unknown_sentence(shapes))
-    return events, report
+    return Taken(report, spool, basis, watch.turns, cut)
 
 
-def _parsed(
-    path: str, about: sources.Input, plan: Plan, options: Options, cut: list[int]
-) -> Iterator[tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, records.Reader | journal.Export | None]]:
-    """For each chunk its lines, raw events, ledger, and who reads the input; numbers of over-long lines are added to `cut`."""
-    order: tuple[str, ...] | None = None
-    reader: records.Reader | journal.Export | None = None
-    for chunk in sources.read(path, about, chunk_bytes=options.chunk_bytes):
-        if order is None:
-            head = chunk.lines.head(_HEAD_LINES)
-            reader = journal.Export(plan) if journal.is_export(head) else records.recognise(head, plan, path, options.format)
-            order = _rank_envelopes(head, plan)
-        events, ledger = reader.parse(chunk.lines) if reader else normalize.parse(chunk.lines, plan, order)
-        cut += chunk.cut
-        yield chunk.lines, events, _mark_cut(ledger, chunk.cut), reader
-    if isinstance(reader, journal.Export):
-        events, ledger = reader.rest()
-        yield events.clear(), events, ledger, reader
+def _placed(chunk: RawChunk) -> pl.DataFrame:
+    """The chunk's events with the offset of their lines, without columns that only the rules need."""
+    events = chunk.events.select(c for c in chunk.events.columns if c in schema.EVENTS or c in _CLOCK)
+    if "offset" in events.columns:
+        return events
+    first = chunk.lines["line"][0]
+    return events.with_columns(offset=chunk.lines["offset"].gather((events["line"] - first).cast(pl.UInt32)))
+
+
+_CLOCK = ("stamp", "stamp_kind", "zone")
+
+
+def raw_chunks(path: str, about: sources.Input, plan: Plan, options: Options) -> Iterator[RawChunk]:
+    """The chunks of one input, parsed; those of a syslog on all processors, in order all the same."""
+    chunks = sources.read(path, about, chunk_bytes=options.chunk_bytes)
+    first = next(chunks, None)
+    if first is None:
+        return
+    head = first.lines.head(_HEAD_LINES)
+    reader: Reader | None = (
+        journal.Export(plan) if journal.is_export(head) else records.recognise(head, plan, path, options.format)
+    )
+    if reader:  # what it has read tells how to read on
+        for chunk in itertools.chain([first], chunks):
+            events, ledger = reader.parse(chunk.lines)
+            yield RawChunk(chunk.lines, events, _mark_cut(ledger, chunk.cut), reader, chunk.cut)
+        if isinstance(reader, journal.Export):
+            events, ledger = reader.rest()
+            yield RawChunk(first.lines.clear(), events, ledger, reader)
+        return
+    order = _rank_envelopes(head, plan)
+
+    def parsed(chunk: sources.Chunk) -> RawChunk:
+        events, ledger = normalize.parse(chunk.lines, plan, order)
+        return RawChunk(chunk.lines, events, _mark_cut(ledger, chunk.cut), None, chunk.cut)
+
+    yield from _ahead(parsed, itertools.chain([first], chunks))
+
+
+def _ahead(work: Callable[[sources.Chunk], RawChunk], chunks: Iterator[sources.Chunk]) -> Iterator[RawChunk]:
+    """`map` on as many threads as there are processors, with no more chunks under way than that."""
+    workers = os.cpu_count() or 1
+    under_way: deque[Future[RawChunk]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="parse") as pool:
+        for chunk in chunks:
+            under_way.append(pool.submit(work, chunk))
+            if len(under_way) > workers:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
 
 
 def _written(about: sources.Input) -> tuple[dt.datetime, str] | None:
@@ -195,19 +269,14 @@ def _finish(table: pl.DataFrame, path: str) -> pl.DataFrame:
     return schema.conform(table.with_columns(changes), schema.EVENTS, "events")
 
 
-def _dated(events: pl.DataFrame, report: InputReport, cut: list[int]) -> pl.DataFrame:
-    """Only events with a time; lines whose stamp no calendar has are damaged, and that is said."""
+def _dated(events: pl.DataFrame, cut: list[int]) -> tuple[pl.DataFrame, int]:
+    """Only events with a time; and how many lines are lost, since no calendar has their stamp."""
     timeless = events["time"].is_null()
     if not timeless.any():
-        return events
+        return events, 0
     dated = events.filter(~timeless)
     lines = events.filter(timeless).join(dated.select("line"), on="line", how="anti")["line"].unique()
-    lost = lines.filter(~lines.is_in(cut)).len()  # those that were cut are counted already
-    report.parsed -= lost
-    report.damaged += lost
-    whose = "1 line has a time that does not exist or lies" if lost == 1 else f"{lost} lines have times that do not exist or lie"
-    report.about.problems.append(f"{whose} outside the years 1970 to 2199; what they say is not counted")
-    return dated
+    return dated, lines.filter(~lines.is_in(cut)).len()  # those that were cut are counted already
 
 
 _LOG_NAME = re.compile(
@@ -222,14 +291,6 @@ def host_of(path: str) -> str | None:
         if re.fullmatch(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", candidate) and not re.fullmatch(r"[0-9.]+", candidate):
             return candidate.lower()
     return None
-
-
-def _name_format(events: pl.DataFrame, reader: records.Reader | journal.Export | None) -> str:
-    if reader and reader.name:
-        return reader.name
-    if events.is_empty():
-        return "unknown"
-    return "+".join(events["mta"].drop_nulls().unique().sort().to_list()) or "unknown"
 
 
 _MASKS = ((r"[^\s<>@]+@[^\s<>,;:()]+", "<addr>"), (r"\b[0-9a-fA-F]{1,4}(?::[0-9a-fA-F]{0,4}){2,7}\b|\b\d{1,3}(?:\.\d{1,3}){3}\b", "<ip>"),

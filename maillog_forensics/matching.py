@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-
 import polars as pl
 
 from maillog_forensics.patterns import MATCHED, Compiled
-
-_SHARE = 20_000  # rows below which a second thread costs more than it brings
 
 
 def candidates(pattern: Compiled, column: str) -> pl.Expr | None:
@@ -50,19 +44,5 @@ def match(rows: pl.DataFrame, pattern: Compiled, column: str) -> tuple[pl.DataFr
 
 
 def groups(text: pl.Series, regex: str) -> pl.DataFrame:
-    """The named groups of `regex` in each value, all NULL where it does not match; large columns are shared among the processors."""
-    workers = os.cpu_count() or 1
-    if text.len() < 2 * _SHARE or workers == 1:
-        return _groups(text, regex)
-    size = max(_SHARE, -(-text.len() // workers))
-    parts = _pool(workers).map(lambda start: _groups(text.slice(start, size), regex), range(0, text.len(), size))
-    return pl.concat(parts)
-
-
-def _groups(text: pl.Series, regex: str) -> pl.DataFrame:
+    """The named groups of `regex` in each value, all NULL where it does not match."""
     return text.to_frame("text").select(pl.col("text").str.extract_groups(regex)).to_series().struct.unnest()
-
-
-@cache
-def _pool(workers: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(workers, thread_name_prefix="groups")

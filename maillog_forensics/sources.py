@@ -21,8 +21,8 @@ import polars as pl
 
 from maillog_forensics import compression
 
-CHUNK_BYTES = 32 << 20
-"""Decompressed bytes handed on at a time."""
+CHUNK_BYTES = 8 << 20
+"""Decompressed bytes handed on at a time: large enough for the columns, small enough to use the same memory again and again."""
 
 MAX_LINE_BYTES = 1 << 20
 """A longer line is cut here and counted as damaged; no mail server writes one."""

@@ -11,8 +11,8 @@ from maillog_forensics.intake import InputReport
 from maillog_forensics.times import earliest, latest
 
 
-def traffic(events: pl.DataFrame, mail: Mail, edges: pl.DataFrame) -> Traffic:
-    """Totals of everything that was read."""
+def traffic(mail: Mail, edges: pl.DataFrame, rejected: int, hosts: tuple[str, ...], mtas: tuple[str, ...]) -> Traffic:
+    """Totals of everything that was read; what no message belongs to (refusals, names of hosts and servers) is handed in."""
     if mail.messages.is_empty():
         return Traffic()
     first, last = earliest(mail.messages["first"]), latest(mail.messages["last"])
@@ -23,11 +23,11 @@ def traffic(events: pl.DataFrame, mail: Mail, edges: pl.DataFrame) -> Traffic:
         deliveries=int((told == "deliver").sum()),
         bounced=int(told.is_in(["bounce", "expire"]).sum()),
         deferred=int((told == "defer").sum()),
-        rejected=int((events["event"] == "reject").sum()),
+        rejected=rejected,
         notifications=mail.messages.filter("is_notification")["logical"].n_unique(),
         mailboxes=pl.concat([edges["sender"], edges["recipient"]]).n_unique() if edges.height else 0,
-        hosts=tuple(events["host"].drop_nulls().unique().sort().to_list()[:50]),
-        mtas=tuple(events["mta"].drop_nulls().unique().sort().to_list()),
+        hosts=hosts[:50],
+        mtas=mtas,
         first=first,
         last=last,
         series=harm.series(unique.head(0), unique, first, last, first, last),

@@ -44,13 +44,17 @@ def find(mail: Mail, what: str, *, related: bool = False) -> Traced:
             (pl.col("to_box") == low) | (pl.col("final_box") == low) | (pl.col("recipient").str.to_lowercase() == low)
         )
         direct = messages.filter(
-            (pl.col("from_box") == low) | (pl.col("sender").str.to_lowercase() == low) | pl.col("mid").is_in(told["mid"].implode())
+            (pl.col("from_box") == low)
+            | (pl.col("sender").str.to_lowercase() == low)
+            | pl.col("mid").is_in(told["mid"].implode())
         )
     chosen = messages.filter(pl.col("logical").is_in(direct["logical"].unique().implode()))
     if related:
         while True:
             mids = chosen["mid"]
-            kin = messages.filter(pl.col("parent").is_in(mids.implode()) | pl.col("mid").is_in(chosen["parent"].drop_nulls().implode()))
+            kin = messages.filter(
+                pl.col("parent").is_in(mids.implode()) | pl.col("mid").is_in(chosen["parent"].drop_nulls().implode())
+            )
             grown = messages.filter(pl.col("logical").is_in(pl.concat([chosen["logical"], kin["logical"]]).unique().implode()))
             if grown.height == chosen.height or grown.height > MAX_MESSAGES:
                 break
@@ -70,14 +74,18 @@ def tell(mail: Mail, traced: Traced, *, raw: dict[int, list[tuple[str, int, str]
         Lines of each message (source, line number, text), as `raw_lines` gives them; printed below each stay.
     """
     out = []
-    by_mid = {row["mid"]: row for row in mail.messages.filter(pl.col("mid").is_in([m for g in traced.groups for m in g])).to_dicts()}
+    by_mid = {
+        row["mid"]: row for row in mail.messages.filter(pl.col("mid").is_in([m for g in traced.groups for m in g])).to_dicts()
+    }
     told: dict[int, list[dict[str, object]]] = {}
     for row in mail.deliveries.filter(pl.col("mid").is_in(list(by_mid))).sort("first", "line").to_dicts():
         told.setdefault(row["mid"], []).append(row)
     parents = dict(mail.messages.select("mid", "queue_id").iter_rows())
     for group in traced.groups:
         first = by_mid[group[0]]
-        out.append(f"Message-ID {_shown(first['message_id'])}" + (f"  subject {_shown(first['subject'])}" if first["subject"] else ""))
+        out.append(
+            f"Message-ID {_shown(first['message_id'])}" + (f"  subject {_shown(first['subject'])}" if first["subject"] else "")
+        )
         for mid in group:
             out += _stay(by_mid[mid], told.get(mid, []), parents)
             for source, number, text in (raw or {}).get(mid, []):
@@ -89,7 +97,9 @@ def tell(mail: Mail, traced: Traced, *, raw: dict[int, list[tuple[str, int, str]
 
 
 def _stay(message: dict[str, object], deliveries: list[dict[str, object]], parents: dict[int, str]) -> list[str]:
-    came = f" from {_shown(message['client_host'])} [{_shown(message['client_ip'])}]" if message["client_ip"] else " submitted here"
+    came = (
+        f" from {_shown(message['client_host'])} [{_shown(message['client_ip'])}]" if message["client_ip"] else " submitted here"
+    )
     parent = message["parent"]
     because = f", because of {_shown(parents.get(parent))}" if isinstance(parent, int) else ""
     out = [

@@ -108,7 +108,7 @@ def check(file: bytes, path: Path, plan: intake.Plan, chunk_bytes: int = 1 << 25
         When the ledger does not add up, or an event has no place or no time.
     """
     path.write_bytes(file)
-    events, report = intake.take_in(str(path), plan, intake.Options(chunk_bytes=chunk_bytes))
+    events, report = intake.take_in(str(path), plan, intake.Options(chunk_bytes=chunk_bytes)).whole()
     told = (report.parsed, report.ignored, report.unrecognised, report.damaged)
     assert min(told) >= 0 and sum(told) == report.about.lines, f"the ledger {told} does not add up to {report.about.lines} lines"
     assert events["time"].null_count() == 0, "an event without a time"

@@ -36,7 +36,7 @@ def write(path: Path, *lines: str, modified: str = "2026-03-10") -> Path:
 
 
 def times(plan: normalize.Plan, path: Path, **options: object) -> list[str]:
-    events, _ = intake.take_in(str(path), plan, intake.Options(**options))
+    events, _ = intake.take_in(str(path), plan, intake.Options(**options)).whole()
     return [t.strftime("%Y-%m-%d %H:%M:%S") for t in events["time"]]
 
 
@@ -133,14 +133,14 @@ def test_the_users_year_is_that_of_the_youngest_file(tmp_path: Path) -> None:
 def test_the_zone_is_read_from_message_ids_of_ones_own(plan: normalize.Plan, tmp_path: Path) -> None:
     noise = [line("Nov  1 02:00:00", f"4F1C2A: from=<a@b.example>, size={n}, nrcpt=1 (queue active)") for n in range(200)]
     path = write(tmp_path / "mail.log", *noise, proof("Nov  1 02:11:18", "20151101101118"), *noise)
-    events, report = intake.take_in(str(path), plan, intake.Options())
+    events, report = intake.take_in(str(path), plan, intake.Options()).whole()
     assert (report.basis.zone, report.basis.last_year) == ("-08:00", 2015)
     assert events["time"][200] == dt.datetime(2015, 11, 1, 10, 11, 18, tzinfo=dt.UTC)
 
 
 def test_and_from_long_queue_ids(plan: normalize.Plan, tmp_path: Path) -> None:
     path = write(tmp_path / "mail.log", line("Mar 14 00:08:33", "4PbC4x469Jz3tBr: client=x.example[192.0.2.1]", "smtpd"))
-    _, report = intake.take_in(str(path), plan, intake.Options())
+    _, report = intake.take_in(str(path), plan, intake.Options()).whole()
     assert (report.basis.zone, report.basis.last_year) == ("+01:00", 2023)
 
 

@@ -43,7 +43,11 @@ def test_every_command_of_the_readme_exists() -> None:
     assert makes == ["demo", "test"]
     assert all(re.search(rf"^{name}:", rules, re.MULTILINE) for name in makes)
     for command in re.findall(r"^\| `(\w+)[ `]", text, re.MULTILINE):
-        subprocess.run([sys.executable, "-c", "from maillog_forensics.cli import main; main()", command, "--help"], check=True, capture_output=True)
+        subprocess.run(
+            [sys.executable, "-c", "from maillog_forensics.cli import main; main()", command, "--help"],
+            check=True,
+            capture_output=True,
+        )
 
 
 def test_nothing_names_a_place_of_this_workplace() -> None:

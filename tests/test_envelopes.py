@@ -101,7 +101,7 @@ def export(*messages: bytes, binary: bool = False) -> bytes:
 def test_the_journals_export_counts_every_line(plan: normalize.Plan, tmp_path: Path, chunk_bytes: int, binary: bool) -> None:
     path = tmp_path / "journal.export"
     path.write_bytes(export(*[b"93BA798A%d: removed" % n for n in range(5)], binary=binary))
-    events, report = intake.take_in(str(path), plan, intake.Options(chunk_bytes=chunk_bytes))
+    events, report = intake.take_in(str(path), plan, intake.Options(chunk_bytes=chunk_bytes)).whole()
     assert events["queue_id"].to_list() == [f"93BA798A{n}" for n in range(5)]
     lines = path.read_bytes().split(b"\n")
     assert all(lines[n - 1].startswith(b"MESSAGE") for n in events["line"])

@@ -63,7 +63,7 @@ def read(plan: Plan, tmp_path: Path):
     def run(text: str | bytes, name: str = "MSGTRK2026031708-1.LOG", **options) -> tuple[pl.DataFrame, intake.InputReport]:
         path = tmp_path / name
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        events, report = intake.take_in(str(path), plan, intake.Options(**options))
+        events, report = intake.take_in(str(path), plan, intake.Options(**options)).whole()
         assert report.about.lines == report.parsed + report.ignored + report.unrecognised + report.damaged
         return events, report
 

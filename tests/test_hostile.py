@@ -50,7 +50,7 @@ def take(tmp_path: Path, plan: normalize.Plan) -> Callable[..., tuple[pl.DataFra
 
     def taken(data: bytes, name: str = "mail.log", chunk_bytes: int = sources.CHUNK_BYTES):
         (tmp_path / name).write_bytes(data)
-        events, report = intake.take_in(str(tmp_path / name), plan, intake.Options(year=2026, chunk_bytes=chunk_bytes))
+        events, report = intake.take_in(str(tmp_path / name), plan, intake.Options(year=2026, chunk_bytes=chunk_bytes)).whole()
         adds_up(report)
         return events, report
 
@@ -68,7 +68,7 @@ import json, re, sys, time
 from maillog_forensics import api, intake
 plan = api.load()
 began = time.monotonic()
-events, report = intake.take_in(sys.argv[1], plan, intake.Options(year=2026))
+events, report = intake.take_in(sys.argv[1], plan, intake.Options(year=2026)).whole()
 print(json.dumps({
     "s": time.monotonic() - began, "mb": int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read()).group(1)) / 1024, "events": events.height,
     "lines": report.about.lines, "states": [report.parsed, report.ignored, report.unrecognised, report.damaged],
@@ -259,7 +259,7 @@ def test_a_year_proved_before_new_year_is_counted_on_after_it(take, plan: normal
     first = "Dec 20 08:00:00 mx postfix/cleanup[1]: 4F1C2A0D31: message-id=<20251220080000.4F1C2A0D31@mx>\n"
     rest = [f"{day} 08:00:00 mx postfix/qmgr[1]: 4F1C2A{i:04X}: removed\n" for day in ("Dec 31", "Jan  2") for i in range(150)]
     (tmp_path / "mail.log").write_text(first + "".join(rest))
-    _, report = intake.take_in(str(tmp_path / "mail.log"), plan, intake.Options())
+    _, report = intake.take_in(str(tmp_path / "mail.log"), plan, intake.Options()).whole()
     assert report.first is not None and report.last is not None
     assert (report.first.year, report.last.year) == (2025, 2026)
 

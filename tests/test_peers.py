@@ -35,7 +35,7 @@ def raw(path: Path) -> bytes:
 
 
 def events_of(path: Path, plan: normalize.Plan, mta: str) -> pl.DataFrame:
-    events, _ = intake.take_in(str(path), plan, intake.Options())
+    events, _ = intake.take_in(str(path), plan, intake.Options()).whole()
     return events.filter(pl.col("mta") == mta)
 
 

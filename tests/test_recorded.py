@@ -57,7 +57,9 @@ def test_bounces_of_forged_mail_are_a_backscatter_storm_to_the_forged_address(fi
     assert storm.members == ("victim@alpha.example",)
     assert storm.messages == 190
     assert storm.codes == {"5.1.1": 190}
-    assert storm.series and sum(b.detail.get("5.1.1", 0) for b in storm.series.bins) == 190, "the codes over time are drawn from this"
+    assert storm.series and sum(b.detail.get("5.1.1", 0) for b in storm.series.bins) == 190, (
+        "the codes over time are drawn from this"
+    )
 
 
 def test_proper_responders_and_people_are_left_alone(findings_of) -> None:
@@ -73,7 +75,9 @@ def test_an_exchange_rule_and_a_ticket_robot_are_a_loop(findings_of) -> None:
     assert loop.ended_by.reason is Ending.SENDING_LIMIT
 
 
-@pytest.mark.parametrize("name", ["loop_postfix_exim", "ring_three_hosts", "backscatter_storm", "quiet_day", "exchange_autoreply"])
+@pytest.mark.parametrize(
+    "name", ["loop_postfix_exim", "ring_three_hosts", "backscatter_storm", "quiet_day", "exchange_autoreply"]
+)
 def test_the_ledger_adds_up_to_every_line(findings_of, name: str) -> None:
     for item in findings_of(name).inputs:
         assert item.parsed + item.ignored + item.unrecognised + item.damaged == item.lines
@@ -91,7 +95,9 @@ def test_every_evidence_line_stands_where_it_is_said_to_stand(findings_of, name:
 
 
 def test_the_same_input_gives_the_same_findings_but_for_the_run_block(samples: Path) -> None:
-    first, second = (api.analyze([str(samples / "backscatter_storm")]).findings.model_dump_json(exclude={"run"}) for _ in range(2))
+    first, second = (
+        api.analyze([str(samples / "backscatter_storm")]).findings.model_dump_json(exclude={"run"}) for _ in range(2)
+    )
     assert first == second
 
 
@@ -102,7 +108,10 @@ def test_every_recorded_incident_is_scored_without_a_fault(shared: Path, tmp_pat
         out = tmp_path / f"{name}.json"
         out.write_text(api.analyze([str(shared / "incidents" / name)]).findings.model_dump_json(by_alias=True))
         run = subprocess.run(
-            [sys.executable, str(shared / "accept" / "score.py"), str(truth), str(out)], capture_output=True, text=True, check=False
+            [sys.executable, str(shared / "accept" / "score.py"), str(truth), str(out)],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if run.returncode:
             faults.append(run.stdout)

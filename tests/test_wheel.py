@@ -33,7 +33,11 @@ def test_an_installed_wheel_analyzes_a_log_far_from_the_checkout(wheel: Path, tm
     home = tmp_path / "env"
     venv.create(home, with_pip=True)
     python = home / "bin" / "python"
-    subprocess.run([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(wheel)], check=True, capture_output=True)
+    subprocess.run(
+        [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(wheel)],
+        check=True,
+        capture_output=True,
+    )
     log = samples / "loop_postfix_exim" / "mx1.alpha.example.mail.log"
     copy = tmp_path / "mail.log"
     copy.write_bytes(log.read_bytes())
