@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import polars as pl
 
@@ -25,60 +26,79 @@ from maillog_forensics.findings import SCHEMA, Findings, InputFile, Run, Suppres
 from maillog_forensics.intake import InputReport
 from maillog_forensics.spool import BUDGET_BYTES, Spool
 
+_T = TypeVar("_T")
+
 
 def load(parsers: Path | None = None) -> normalizer.Plan:
     """Read and compile the shipped grammar files and those in `parsers`."""
     return normalizer.compile_grammar(grammar.read(grammar.find(parsers)))
 
 
-def read(
-    paths: list[str],
-    *,
-    tz: str | None = None,
-    year: int | None = None,
-    format: str | None = None,
-    parsers: Path | None = None,
-    progress: Callable[[str, int], None] | None = None,
-    shown: dict[str, str] | None = None,
-    on_unrecognised: Callable[[str, pl.DataFrame], None] | None = None,
-    spool_bytes: int = BUDGET_BYTES,
-) -> tuple[Iterator[tuple[int, intake.Taken]], int, list[str]]:
-    """Read logs, one after the other as the result is asked for.
+@dataclass(frozen=True)
+class Request:
+    """Which logs are read, and how.
 
-    Parameters
+    Attributes
     ----------
+    shown
+        What to call those paths that are stand-ins.
     on_unrecognised
         Receives the lines that nothing knows: name of the input, and a table of line, offset, text.
     spool_bytes
         Memory for the events of one input; what is beyond goes to a temporary file.
+    """
+
+    paths: list[str]
+    tz: str | None = None
+    year: int | None = None
+    format: str | None = None
+    parsers: Path | None = None
+    progress: Callable[[str, int], None] | None = None
+    shown: dict[str, str] | None = None
+    on_unrecognised: Callable[[str, pl.DataFrame], None] | None = None
+    spool_bytes: int = BUDGET_BYTES
+
+    def each(
+        self, files: list[str], read_one: Callable[..., _T], report_of: Callable[[_T], InputReport]
+    ) -> Iterator[tuple[int, _T]]:
+        """What `read_one` (`intake.take_in`, or made of `intake.pour`) gives for each of `files`, with its number.
+
+        Of a rotated set the youngest file comes first, because it tells until when the next older one can last.
+        """
+        plan = load(self.parsers)
+        options = intake.Options(
+            tz=self.tz, year=self.year, format=self.format, on_unrecognised=self.on_unrecognised, spool_bytes=self.spool_bytes
+        )
+        began: dict[str, dt.datetime] = {}
+        for number, path in reversed(list(enumerate(files))):
+            kin = sources.rotated_set(path)
+            limited = replace(options, next_began=began.get(kin))
+            done = read_one(number, path, plan, limited, partial(self.progress, path) if self.progress else None)
+            report = report_of(done)
+            if report.first:
+                began[kin] = report.first.replace(tzinfo=None)
+            report.about.path = (self.shown or {}).get(path, report.about.path)
+            yield number, done
+
+
+def read(request: Request) -> tuple[Iterator[tuple[int, intake.Taken]], int, list[str]]:
+    """Read logs, one after the other as the result is asked for.
 
     Returns
     -------
     taken
-        Each input with its number in the order of `sources.expand`; of a rotated set the youngest file comes first, because it
-        tells until when the next older one can last.
+        Each input with its number in the order of `sources.expand`; see `Request.each` for the order in which they come.
     count
         How many inputs there are.
     problems
         A sentence for each path behind which there was nothing.
     """
-    files, problems = sources.expand(paths)
-    plan = load(parsers)
-    options = intake.Options(tz=tz, year=year, format=format, on_unrecognised=on_unrecognised, spool_bytes=spool_bytes)
+    files, problems = sources.expand(request.paths)
 
-    def taken() -> Iterator[tuple[int, intake.Taken]]:
-        began: dict[str, dt.datetime] = {}
-        for number, path in reversed(list(enumerate(files))):
-            kin = sources.rotated_set(path)
-            limited = replace(options, next_began=began.get(kin))
-            one = intake.take_in(path, plan, limited, partial(progress, path) if progress else None)
-            if one.report.first:
-                began[kin] = one.report.first.replace(tzinfo=None)
-            if shown and path in shown:
-                one.report.about.path = shown[path]
-            yield number, one
+    def take_in(number: int, path: str, *rest: Any) -> intake.Taken:
+        return intake.take_in(path, *rest)
 
-    return taken(), len(files), problems
+    return request.each(files, take_in, lambda taken: taken.report), len(files), problems
 
 
 def normalize(
@@ -97,7 +117,7 @@ def normalize(
     Parameters
     ----------
     on_unrecognised
-        As in `read`.
+        As in `Request`.
 
     Returns
     -------
@@ -108,9 +128,7 @@ def normalize(
     problems
         A sentence for each path behind which there was nothing.
     """
-    taken, _, problems = read(
-        paths, tz=tz, year=year, format=format, parsers=parsers, progress=progress, shown=shown, on_unrecognised=on_unrecognised
-    )
+    taken, _, problems = read(Request(paths, tz, year, format, parsers, progress, shown, on_unrecognised))
     tables: dict[int, list[pl.DataFrame]] = {}
     reports: dict[int, InputReport] = {}
     for number, one in taken:
@@ -141,43 +159,61 @@ class Read:
 
 
 def _put_together(
-    taken: Iterator[tuple[int, intake.Taken]], since: dt.datetime | None, until: dt.datetime | None, events: Spool | None = None
-) -> Read:
+    request: Request, since: dt.datetime | None = None, until: dt.datetime | None = None, events: Spool | None = None
+) -> tuple[Read, list[str]]:
     """Read the inputs and gather their messages, bucket by bucket where they are many; what two inputs tell counts once.
 
     Parameters
     ----------
     events
-        Receives the events that count, with the number of their input in `_input`.
+        Receives the events that count, with the number of their input in `_input`; where none is given, connections are not kept.
     """
-    reports: dict[int, InputReport] = {}
+    files, problems = sources.expand(request.paths)
     spool = Spool(bucket=correlating.bucket())
-    for number, one in taken:
-        reports[number] = one.report
-        for table in one.events():
-            if since or until:
-                table = table.filter((pl.col("time") >= (since or _EVER[0])) & (pl.col("time") <= (until or _EVER[1])))
-            spool.add(table.with_columns(_input=pl.lit(number, dtype=pl.UInt32)))
+    is_lean = events is None and len(files) == 1
+
+    def pour(number: int, path: str, plan: Any, options: Any, progress: Any) -> tuple[InputReport, intake.Settlement]:
+        mark = pl.lit(number, dtype=pl.UInt32).alias("_input")
+
+        def into(*tables: pl.DataFrame) -> None:
+            spool.add(*(_last_sessions(t.with_columns(mark)) if is_lean else t.with_columns(mark) for t in tables))
+
+        return intake.pour(path, plan, options, into, progress)
+
+    reports: dict[int, InputReport] = {}
+    settlements: dict[int, intake.Settlement] = {}
+    for number, (report, settlement) in request.each(files, pour, lambda done: done[0]):
+        reports[number], settlements[number] = report, replace(settlement, source=report.about.path)
     ordered = [reports[n] for n in sorted(reports)]
     copies = duplicates.copies([(r.about.path, r.about.decompressed_sha256, r.about.decompressed_bytes) for r in ordered])
     gathered, rejected = [], 0
+    undated: dict[int, int] = {}
     hosts: set[str] = set()
     mtas: set[str] = set()
     for tables in spool.buckets():
-        bucket = pl.concat(tables, how="diagonal_relaxed")
-        if len(ordered) > 1:
-            bucket = bucket.sort("_input", "line", maintain_order=True)
+        bucket = intake.settled(tables, settlements, undated)
+        if since or until:
+            bucket = bucket.filter((pl.col("time") >= (since or _EVER[0])) & (pl.col("time") <= (until or _EVER[1])))
         bucket, repeated = duplicates.drop(bucket, copies)
         for report in ordered:
             report.duplicates += repeated.get(report.about.path, 0)
         rejected += int((bucket["event"] == "reject").sum())
-        hosts |= set(bucket["host"].drop_nulls().unique().to_list())
-        mtas |= set(bucket["mta"].drop_nulls().unique().to_list())
-        gathered.append(correlating.gather(bucket.drop("_input")))
+        hosts.update(bucket["host"].unique().drop_nulls().to_list())
+        mtas.update(bucket["mta"].unique().drop_nulls().to_list())
+        gathered.append(correlating.gather(bucket))
         if events is not None:
             events.add(bucket)
+    for number, lines in undated.items():
+        reports[number].undated(lines)
     mail = correlating.link(gathered or [correlating.gather(schema.empty(schema.EVENTS))])
-    return Read(correlating.mailboxes(mail), ordered, rejected, tuple(sorted(hosts)), tuple(sorted(mtas)))
+    return Read(correlating.mailboxes(mail), ordered, rejected, tuple(sorted(hosts)), tuple(sorted(mtas))), problems
+
+
+def _last_sessions(table: pl.DataFrame) -> pl.DataFrame:
+    """Of connections only the last of each host: until when its log goes on."""
+    if (table["event"] != "session").any():
+        return table
+    return table.sort("_wall", maintain_order=True).unique("host", keep="last", maintain_order=True)
 
 
 def correlate(
@@ -190,8 +226,7 @@ def correlate(
     shown: dict[str, str] | None = None,
 ) -> tuple[correlating.Mail, list[str]]:
     """Read logs and put messages together: the tables of messages and deliveries, and a sentence for each path without input."""
-    taken, _, problems = read(paths, tz=tz, year=year, format=format, parsers=parsers, shown=shown)
-    done = _put_together(taken, None, None)
+    done, problems = _put_together(Request(paths, tz, year, format, parsers, shown=shown))
     return done.mail, [*problems, *(f"{r.about.path}: {p}" for r in done.reports for p in r.about.problems)]
 
 
@@ -241,7 +276,7 @@ def analyze(
     allow
         A file of known-good pairs (see `allowing`).
     on_unrecognised
-        As in `read`.
+        As in `Request`.
     keep_events
         Whether `Analysis.events` is wanted; without it less is kept.
 
@@ -253,17 +288,8 @@ def analyze(
     began, clock = dt.datetime.now(dt.UTC), time.monotonic()
     kept = Spool() if keep_events else None
     with spooled(paths) as (real, shown):
-        taken, _, problems = read(
-            real,
-            tz=tz,
-            year=year,
-            format=format,
-            parsers=parsers,
-            progress=progress,
-            shown=shown,
-            on_unrecognised=on_unrecognised,
-        )
-        done = _put_together(taken, since, until, kept)
+        request = Request(real, tz, year, format, parsers, progress, shown, on_unrecognised)
+        done, problems = _put_together(request, since, until, kept)
         mail, reports = done.mail, done.reports
         found = drafts.find(mail, window_s=window_s)
         wanted, suppressed = _without_allowed(found.drafts, allowed)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from maillog_forensics import api, clock, envelopes, layouts, normalize, records, schema
+from maillog_forensics import api, clock, envelopes, layouts, normalize, records, rules, schema
 from maillog_forensics.grammar import Format, Rule, Sample
 from maillog_forensics.normalize import Plan
 
@@ -37,18 +37,12 @@ def claims(form: Format, text: str, programs: tuple[str, ...], plan: Plan) -> li
             "message": [text],
             "format": [form.name],
             "program": [program],
-            "instance": [form.name],
-            "host": ["host"],
-            "pid": ["1"],
-            "stamp": [None],
-            "stamp_kind": [""],
-            "zone": [None],
         }
     )
     for compiled in plan.rules[form.name]:
         if compiled.rule.programs and program and program not in compiled.rule.programs:
             continue
-        taken, _ = normalize._apply(row, compiled, form.name, plan)
+        taken, _ = rules.apply(row, compiled, form.name, plan)
         if taken:
             found.append((compiled.rule, taken[0]))
     return found
@@ -137,7 +131,7 @@ def _read_record(line: str, plan: Plan) -> tuple[str, pl.DataFrame]:
     """The format and the raw events of one record without its head; an empty name where none fits."""
     lines = pl.DataFrame({"line": pl.Series([1], dtype=pl.UInt64), "offset": pl.Series([0], dtype=pl.UInt64), "text": [line]})
     reader = records.recognise(lines, plan, "", None)
-    return (reader.name, reader.parse(lines)[0]) if reader else ("", pl.DataFrame())
+    return (reader.name, reader.parse(lines).events()) if reader else ("", pl.DataFrame())
 
 
 def _prove_envelope(name: str, file: str, sample: Sample, plan: Plan) -> list[str]:
@@ -173,7 +167,7 @@ def explain(line: str, parsers: Path | None = None) -> str:
     name, raw = _read_record(line, plan) if opened.is_empty() else ("", pl.DataFrame())
     if name:
         out = [f"{'format':<16} {name} (a record without its head: its columns are known by their number)"]
-        for event in clock.naive(raw).to_dicts() if raw.height else []:
+        for event in raw.to_dicts():
             out += [
                 f"  {k:<14} {visible(str(v))}" for k, v in event.items() if v is not None and k in schema.EVENTS and k != "line"
             ]
@@ -189,9 +183,9 @@ def explain(line: str, parsers: Path | None = None) -> str:
     if row["format"] is None:
         return "\n".join([*out, "no format claims this tag: the line is counted as ignored (another program's line)"]) + "\n"
     which: list[tuple[int, str]] = []
-    events, _ledger = normalize.read_rules(opened, plan, which=which)
+    events = normalize.read_rules(clock.naive(opened), plan, which=which).events()
     out.append(f"{'format':<16} {row['format']}")
     out.append(f"{'rule':<16} {which[0][1] if which else 'none: the line is counted as unrecognised'}")
-    for event in clock.naive(events).to_dicts() if events.height else []:
+    for event in events.to_dicts():
         out += [f"  {k:<14} {visible(str(v))}" for k, v in event.items() if v is not None and k in schema.EVENTS and k != "line"]
     return "\n".join(out) + "\n"

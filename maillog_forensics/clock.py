@@ -78,46 +78,62 @@ def epoch_of_message_id(message_id: str, queue_id: str) -> int | None:
         return None
 
 
-def naive(events: pl.DataFrame) -> pl.DataFrame:
-    """Turn stamps into `_wall`: what the stamp says, and `_utc`: whether it says it in UTC.
+WALL = {"_wall": pl.Datetime("us"), "_utc": pl.Boolean, "_yearless": pl.Boolean}
+"""What a stamp says, until the clock of its file is settled: the time on the wall, whether it is UTC, whether the year is missing."""
 
-    BSD stamps fall into the leap year 2000 and get `_yearless`; the year comes in with `settle`.
+
+def naive(events: pl.DataFrame) -> pl.DataFrame:
+    """Turn the columns stamp, stamp_kind and zone into those of `WALL`; the rows keep their order.
+
+    BSD stamps fall into the leap year 2000 and are `_yearless`; the year comes in with `settle`.
     """
+    kinds = events["stamp_kind"].unique(maintain_order=True).to_list()
+    if len(kinds) <= 1:
+        walls = [_walls(events, kinds[0] if kinds else "")]
+        return events.drop("stamp", "stamp_kind", "zone", strict=False).hstack(walls[0])
+    rows = events.with_row_index("_n")
+    parts = [(part["_n"], _walls(part, part["stamp_kind"][0])) for part in rows.partition_by("stamp_kind")]
+    order = pl.concat([n for n, _ in parts]).arg_sort()
+    walls = [pl.concat([wall for _, wall in parts])[order]]
+    return events.drop("stamp", "stamp_kind", "zone", strict=False).hstack(walls[0])
+
+
+def _walls(rows: pl.DataFrame, kind: str) -> pl.DataFrame:
+    """The columns of `WALL` for stamps of one kind. Many lines share a stamp: each run of equal ones is read once."""
+    given = rows.select("stamp", *(["zone"] if "zone" in rows.columns else []))
+    if kind == "":
+        nothing = pl.Series("_wall", [None], dtype=pl.Datetime("us")).new_from_index(0, rows.height)
+        return pl.DataFrame([nothing]).with_columns(_utc=pl.lit(False), _yearless=pl.lit(False))
+    runs = given.select(run=pl.struct(pl.all()).rle_id() if given.width > 1 else pl.col("stamp").rle_id())["run"]
+    starts = runs.is_first_distinct() if rows.height else pl.Series([], dtype=pl.Boolean)
+    few = given.filter(starts)
+    return few.select(_read_stamps(kind, "zone" in given.columns)).with_columns(_wall=_sane(pl.col("_wall")))[runs]
+
+
+def _read_stamps(kind: str, has_zone: bool) -> list[pl.Expr]:
+    """The columns of `WALL` from stamp and zone."""
     stamp = pl.col("stamp")
     fraction = stamp.str.extract(r"[.,]([0-9]{1,6})[0-9]*", 1).str.pad_end(6, "0").cast(pl.Int64, strict=False).fill_null(0)
-    out = []
-    for part in events.partition_by("stamp_kind"):
-        which = part["stamp_kind"][0]
-        if which == "bsd":
-            text = pl.concat_str(pl.lit("2000 "), stamp.str.slice(0, 4), stamp.str.extract(r"^.{3} +([0-9]+) ", 1).str.pad_start(2, "0"),
-                                 pl.lit(" "), stamp.str.extract(r"([0-9]{2}:[0-9]{2}:[0-9]{2})", 1))  # fmt: skip
-            wall = _leapless(text).str.strptime(pl.Datetime("us"), "%Y %b %d %H:%M:%S", strict=False)
-            each = (
-                part.select("stamp").unique().with_columns(_wall=wall + pl.duration(microseconds=fraction))
-            )  # many lines a second
-            part = part.join(each, on="stamp", how="left", maintain_order="left").with_columns(_utc=False, _yearless=True)
-        elif which == "epoch_us":
-            wall = stamp.cast(pl.Int64, strict=False).cast(pl.Datetime("us"))
-            part = part.with_columns(_wall=wall, _utc=True, _yearless=False)
-        elif which == "epoch_s":
-            wall = (stamp.cast(pl.Float64, strict=False) * 1e6).round().cast(pl.Int64, strict=False).cast(pl.Datetime("us"))
-            part = part.with_columns(_wall=wall, _utc=True, _yearless=False)
-        elif which == "":
-            part = part.with_columns(_wall=pl.lit(None, dtype=pl.Datetime("us")), _utc=False, _yearless=False)
-        else:
-            text = stamp.str.slice(0, 19).str.replace("T", " ")
-            wall = _leapless(text).str.strptime(pl.Datetime("us"), "%Y-%m-%d %H:%M:%S", strict=False)
-            written = stamp.str.slice(19).str.extract(r"(Z|[+-][0-9]{2}:?[0-9]{2})$", 1)
-            shift = pl.coalesce(_offset(written), _offset(pl.col("zone")) if "zone" in part.columns else None)
-            part = part.with_columns(
-                _wall=wall + pl.duration(microseconds=fraction) - pl.duration(seconds=shift.fill_null(0)),
-                _utc=shift.is_not_null(),
-                _yearless=False,
-            )
-        out.append(part.with_columns(_wall=_sane(pl.col("_wall"))))
-    if not out:
-        return events.with_columns(_wall=pl.lit(None, dtype=pl.Datetime("us")), _utc=pl.lit(False), _yearless=pl.lit(False))
-    return pl.concat(out).sort("line", maintain_order=True).drop("stamp", "stamp_kind", "zone", strict=False)
+    utc, yearless = pl.lit(True), pl.lit(False)
+    if kind == "bsd":
+        text = pl.concat_str(pl.lit("2000 "), stamp.str.slice(0, 4), stamp.str.extract(r"^.{3} +([0-9]+) ", 1).str.pad_start(2, "0"),
+                             pl.lit(" "), stamp.str.extract(r"([0-9]{2}:[0-9]{2}:[0-9]{2})", 1))  # fmt: skip
+        wall = _leapless(text).str.strptime(pl.Datetime("us"), "%Y %b %d %H:%M:%S", strict=False) + pl.duration(
+            microseconds=fraction
+        )
+        utc, yearless = pl.lit(False), pl.lit(True)
+    elif kind == "epoch_us":
+        wall = stamp.cast(pl.Int64, strict=False).cast(pl.Datetime("us"))
+    elif kind == "epoch_s":
+        wall = (stamp.cast(pl.Float64, strict=False) * 1e6).round().cast(pl.Int64, strict=False).cast(pl.Datetime("us"))
+    else:
+        text = stamp.str.slice(0, 19).str.replace("T", " ", literal=True)
+        wall = _leapless(text).str.strptime(pl.Datetime("us"), "%Y-%m-%d %H:%M:%S", strict=False)
+        written = stamp.str.slice(19).str.extract(r"(Z|[+-][0-9]{2}:?[0-9]{2})$", 1)
+        shift = pl.coalesce(_offset(written), _offset(pl.col("zone")) if has_zone else None)
+        wall = wall + pl.duration(microseconds=fraction) - pl.duration(seconds=shift.fill_null(0))
+        utc = shift.is_not_null()
+    return [wall.alias("_wall"), utc.alias("_utc"), yearless.alias("_yearless")]
 
 
 def _leapless(text: pl.Expr) -> pl.Expr:
@@ -199,18 +215,26 @@ class Years:
         self.turns = 0
         self.last_wall: dt.datetime | None = None
 
-    def count(self, events: pl.DataFrame) -> pl.DataFrame:
-        """Adds `_turn`, the New Years before each line, to the result of `naive`."""
-        self.met |= bool(events["_yearless"].any())
-        turns = pl.Series("_turn", [self.turns], dtype=pl.Int32).new_from_index(0, events.height)
-        where = (events["_yearless"] & events["_wall"].is_not_null()).arg_true()
-        if where.is_empty():
-            return events.with_columns(turns)
-        wall = events["_wall"].gather(where)
-        before = wall.head(1) if self.last_wall is None else pl.Series("_wall", [self.last_wall], dtype=wall.dtype)
-        turn = (self.turns + rollovers(pl.concat([before, wall]))[1:]).cast(pl.Int32)
-        self.turns, self.last_wall = int(turn[-1]), wall[-1]
-        return events.with_columns(turns.scatter(where, turn))
+    def count(self, tables: list[pl.DataFrame]) -> list[pl.Series]:
+        """`_turn`, the New Years before each line, for the tables of one chunk."""
+        yearless = [t.select("line", "_wall").filter(t["_yearless"] & t["_wall"].is_not_null()) for t in tables]
+        constant = pl.Series("_turn", [self.turns], dtype=pl.Int32)
+        if not any(t.height for t in yearless):
+            self.met |= any(t["_yearless"].any() for t in tables)
+            return [constant.new_from_index(0, t.height) for t in tables]
+        self.met = True
+        walls = pl.concat(yearless).sort("line", maintain_order=True)
+        before = (
+            walls["_wall"].head(1) if self.last_wall is None else pl.Series("_wall", [self.last_wall], dtype=pl.Datetime("us"))
+        )
+        turn = (self.turns + rollovers(pl.concat([before, walls["_wall"]]))[1:]).cast(pl.Int32)
+        began, self.turns, self.last_wall = self.turns, int(turn[-1]), walls["_wall"][-1]
+        if turn.min() == turn.max() == began:
+            return [constant.new_from_index(0, t.height) for t in tables]
+        told = walls.select("line", _turn=turn).unique("line", keep="last")
+        return [
+            t.select("line").join(told, on="line", how="left", maintain_order="left")["_turn"].fill_null(began) for t in tables
+        ]
 
 
 class Watch:
@@ -235,24 +259,30 @@ class Watch:
         """New Years crossed so far."""
         return self._years.turns
 
-    def see(self, events: pl.DataFrame) -> pl.DataFrame:
-        """Look at the raw events of the next chunk; the result is settled as far as it can be before the file's end."""
-        events = self._years.count(naive(events))
-        self._zoneless |= not events["_utc"].all()
-        if events["_yearless"].any():
-            leap = events.filter("_yearless", pl.col("_wall").dt.month() == 2, pl.col("_wall").dt.day() == 29)
+    def see(self, tables: list[pl.DataFrame]) -> list[pl.DataFrame]:
+        """Look at the raw events of the next chunk; they get `_turn`, the New Years before each line."""
+        tables = [t.with_columns(turn) for t, turn in zip(tables, self._years.count(tables))]
+        keys = ["_utc", "_yearless", "_turn"]
+        walls = pl.concat([t.select("_wall", *keys) for t in tables])
+        self._zoneless |= not walls["_utc"].all()
+        if walls["_yearless"].any() and (walls["_wall"].dt.month() == 2).any():
+            leap = walls.filter("_yearless", pl.col("_wall").dt.month() == 2, pl.col("_wall").dt.day() == 29)
             self._leap_turns |= set(leap["_turn"].unique().to_list())
-        telling = proving(events)
+        ends = walls.group_by(keys).agg(pl.col("_wall").min(), _last=pl.col("_wall").max())
+        self._extremes += [ends.select(*keys, "_wall"), ends.select(*keys, _wall="_last")]
+        self._look_for_proofs(tables)
+        return tables
+
+    def _look_for_proofs(self, tables: list[pl.DataFrame]) -> None:
+        found = [rows for table in tables if (rows := proving(table)).height]
+        if not found:
+            return
+        telling = pl.concat(found, how="diagonal_relaxed").sort("line")
         if sum(t.height for t in self._first_proofs) < _PROOFS_WANTED:
             self._first_proofs.append(telling.head(2 * _PROOFS_WANTED))
-        else:
-            self._last_proofs.append(telling.tail(_PROOFS_WANTED))
-            while len(self._last_proofs) > 1 and sum(t.height for t in self._last_proofs[1:]) >= _PROOFS_WANTED:
-                del self._last_proofs[0]
-        keys = ["_utc", "_yearless", "_turn"]
-        ends = events.group_by(keys).agg(pl.col("_wall").min(), _last=pl.col("_wall").max())
-        self._extremes += [ends.select(*keys, "_wall"), ends.select(*keys, _wall="_last")]
-        return events
+        self._last_proofs.append(telling.tail(_PROOFS_WANTED))
+        while len(self._last_proofs) > 1 and sum(t.height for t in self._last_proofs[1:]) >= _PROOFS_WANTED:
+            del self._last_proofs[0]
 
     def evidence(self, written: tuple[dt.datetime, str] | None, next_began: dt.datetime | None) -> Evidence | None:
         """Everything seen, or None where no event was."""
@@ -260,9 +290,17 @@ class Watch:
             return None
         leap_turns = frozenset(self._years.turns - t for t in self._leap_turns)
         return Evidence(
-            proofs(pl.concat([*self._first_proofs, *self._last_proofs], how="diagonal_relaxed")), self._years.met, self._zoneless,
+            proofs(self._told()), self._years.met, self._zoneless,
             self._years.last_wall, self._years.turns, leap_turns, written, next_began,
         )  # fmt: skip
+
+    def _told(self) -> pl.DataFrame:
+        told = [*self._first_proofs, *self._last_proofs]
+        return (
+            pl.concat(told, how="diagonal_relaxed").unique(maintain_order=True)
+            if told
+            else pl.DataFrame(schema={"line": pl.UInt64})
+        )
 
     def span(self, basis: TimeBasis) -> tuple[dt.datetime | None, dt.datetime | None]:
         """First and last time (UTC) of what was seen."""

@@ -53,7 +53,7 @@ def open_envelopes(lines: pl.DataFrame, plan: Plan, order: tuple[str, ...] | Non
             taken, rest = match(rest, pattern, "text")
             if taken.height:
                 out.append(_columns(taken, pattern.types.get("time", ""), e.envelope))
-    return (out[1] if len(out) == 2 else pl.concat(out)), rest
+    return (out[1] if len(out) == 2 else pl.concat(out).sort("line")), rest
 
 
 def _columns(taken: pl.DataFrame, kind: str, envelope: Envelope) -> pl.DataFrame:
@@ -166,6 +166,8 @@ def join_parts(opened: pl.DataFrame, plan: Plan) -> tuple[pl.DataFrame, pl.Serie
     a newline there). A part whose first is not in this chunk stays as it is.
     """
     swallowed = [opened["line"].clear()]
+    if not opened["message"].str.starts_with("[").any():
+        return opened, swallowed[0]
     for form, pattern in plan.parts:
         tags = [p.regex for f, p in plan.tags if f is form]
         mine = pl.any_horizontal(pl.col("tag").str.contains(regex) for regex in tags) & pl.col("message").str.starts_with("[")
@@ -244,7 +246,9 @@ def cut_at_splices(opened: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
     lost
         The other lines: damaged.
     """
-    inside = opened["message"].str.contains(SPLICE)
+    inside = opened["message"].str.contains("]: ", literal=True)
+    if inside.any():
+        inside = opened.select((pl.when(inside).then("message")).str.contains(SPLICE).fill_null(False)).to_series()
     if not inside.any():
         return opened, opened["line"].clear()
     stamped = opened.filter(inside).with_columns(

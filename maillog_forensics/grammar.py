@@ -137,6 +137,11 @@ class Grammar:
         """The format called `name`."""
         return next((f for f in self.formats if f.name == name), None)
 
+    def mta(self, name: str) -> str | None:
+        """The mail server whose format is called `name`; None where it is none."""
+        form = self.format(name)
+        return form.mta or None if form else None
+
 
 # --- the language in pyparsing ---------------------------------------------------------------------------------------
 

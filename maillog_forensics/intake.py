@@ -12,12 +12,13 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 
 from maillog_forensics import clock, envelopes, journal, normalize, records, schema, sources
 from maillog_forensics.clock import TimeBasis
+from maillog_forensics.ledger import Ledger
 from maillog_forensics.normalize import Plan
 from maillog_forensics.spool import BUDGET_BYTES, Spool
 
@@ -54,6 +55,17 @@ class InputReport:
     shapes: list[Shape] = field(default_factory=list)
     events: int = 0
 
+    def undated(self, lines: int) -> None:
+        """Count lines as damaged whose time exists in no calendar, and say so."""
+        self.parsed, self.damaged = self.parsed - lines, self.damaged + lines
+        if lines:
+            whose = (
+                "1 line has a time that does not exist or lies"
+                if lines == 1
+                else f"{lines} lines have times that do not exist or lie"
+            )
+            self.about.problems.append(f"{whose} outside the years 1970 to 2199; what they say is not counted")
+
     @property
     def recognised(self) -> bool:
         """Whether a line of a mail server was found in it."""
@@ -82,14 +94,73 @@ class RawChunk:
 
     lines: pl.DataFrame
     """line, offset, text"""
-    events: pl.DataFrame
-    """Columns of the events table that the lines state, with stamp, stamp_kind and zone for `clock` to turn into time."""
-    ledger: pl.DataFrame
-    """Each line once: line, state."""
-    reader: Reader | None
+    tables: list[pl.DataFrame]
+    """Events: columns of the events table that a rule reads, and those of `clock.WALL`."""
+    ledger: Ledger
+    reader: Reader | None = None
     """Who reads the input, where its lines are no syslog."""
     cut: tuple[int, ...] = ()
     """Numbers of lines that were too long."""
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """How raw events of one input get their time: once it is read completely."""
+
+    source: str
+    basis: TimeBasis
+    turns: int
+    cut: tuple[int, ...]
+
+    def settle(self, table: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+        """Raw events with `time` and `source`, without those that have no time; and how many lines are lost by that."""
+        events = clock.settle(table, self.basis, self.turns).with_columns(source=pl.lit(self.source))
+        timeless = events["time"].is_null()
+        if not timeless.any():
+            return events, 0
+        dated = events.filter(~timeless)
+        lines = events.filter(timeless).join(dated.select("line"), on="line", how="anti")["line"].unique()
+        return dated, lines.filter(~lines.is_in(list(self.cut))).len()  # those that were cut are counted already
+
+
+def settled(tables: list[pl.DataFrame], settlements: dict[int, Settlement], undated: dict[int, int]) -> pl.DataFrame:
+    """Raw events of several inputs (`_input` tells which) in one table with `time` and `source`, ordered by input and line.
+
+    Parameters
+    ----------
+    undated
+        The number of lines of each input that are lost because no calendar has their time is added here.
+    """
+    alike: dict[tuple[str, ...], list[pl.DataFrame]] = {}
+    for table in tables:
+        columns = tuple(sorted(table.columns))
+        alike.setdefault(columns, []).append(table.select(columns))
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for number, s in settlements.items():
+        groups.setdefault((replace(s.basis, zone_basis="", year_basis="", shift=""), s.turns), []).append(number)
+    out = []
+    for several in alike.values():
+        joined = pl.concat(several, how="vertical_relaxed") if len(several) > 1 else several[0]
+        for numbers in groups.values():
+            mine = joined if len(groups) == 1 else joined.filter(pl.col("_input").is_in(numbers))
+            if mine.height:
+                settlement = settlements[numbers[0]]
+                out.append(clock.settle(mine, settlement.basis, settlement.turns))
+    events = pl.concat([schema.empty(schema.EVENTS), *out], how="diagonal_relaxed")
+    timeless = events["time"].is_null()
+    if timeless.any():
+        lost = (
+            events.filter(timeless)
+            .select("_input", "line")
+            .unique()
+            .join(events.filter(~timeless), on=["_input", "line"], how="anti")
+        )
+        for number, lines in lost.group_by("_input").agg("line").iter_rows():
+            undated[number] = undated.get(number, 0) + len(set(lines) - set(settlements[number].cut))
+        events = events.filter(~timeless)
+    names = {number: s.source for number, s in settlements.items()}
+    source = pl.lit(names[0]) if len(names) == 1 else pl.col("_input").replace_strict(names, return_dtype=pl.String)
+    return events.with_columns(source=source).sort("_input", "line", maintain_order=True)
 
 
 class Taken:
@@ -98,32 +169,25 @@ class Taken:
     Attributes
     ----------
     report
-        Ledger, hashes, time basis. Lines whose time exists in no calendar are told from the others as `events` goes by.
+        Ledger, hashes, time basis. Lines whose time exists in no calendar are told from the others as the events go by.
     """
 
-    def __init__(self, report: InputReport, raw: Spool, basis: TimeBasis, turns: int, cut: list[int]) -> None:
-        self.report = report
-        self._raw, self._basis, self._turns, self._cut = raw, basis, turns, cut
+    def __init__(self, report: InputReport, raw: Spool, settlement: Settlement) -> None:
+        self.report, self.settlement = report, settlement
+        self._raw = raw
 
     def events(self) -> Iterator[pl.DataFrame]:
         """The events table (`schema.EVENTS`) in pieces, in the order of the lines. It can be asked for once."""
-        report, undated = self.report, 0
         raw, self._raw = self._raw, Spool()
-        for table in raw.tables():
-            events = _finish(clock.settle(table, self._basis, self._turns), report.about.path)
-            events, lost = _dated(events, self._cut)
+        undated = 0
+        settlement = replace(self.settlement, source=self.report.about.path)
+        for batch in raw.batches():
+            table = pl.concat(batch, how="diagonal_relaxed").sort("line", maintain_order=True)
+            events, lost = settlement.settle(table)
             undated += lost
-            report.parsed, report.damaged = report.parsed - lost, report.damaged + lost
-            report.events += events.height
             if events.height:
-                yield events
-        if undated:
-            whose = (
-                "1 line has a time that does not exist or lies"
-                if undated == 1
-                else f"{undated} lines have times that do not exist or lie"
-            )
-            report.about.problems.append(f"{whose} outside the years 1970 to 2199; what they say is not counted")
+                yield schema.conform(events.drop(*clock.WALL, "_turn", strict=False), schema.EVENTS, "events")
+        self.report.undated(undated)
 
     def whole(self) -> tuple[pl.DataFrame, InputReport]:
         """All events in one table, and the report, complete."""
@@ -132,32 +196,56 @@ class Taken:
 
 def take_in(path: str, plan: Plan, options: Options, progress: Callable[[int], None] | None = None) -> Taken:
     """Read one input completely, in bounded memory; problems in words are in `report.about.problems`."""
+    spool = Spool(options.spool_bytes)
+    report, settlement = pour(path, plan, options, spool.add, progress)
+    return Taken(report, spool, settlement)
+
+
+def pour(
+    path: str,
+    plan: Plan,
+    options: Options,
+    into: Callable[..., None],
+    progress: Callable[[int], None] | None = None,
+) -> tuple[InputReport, Settlement]:
+    """Read one input, handing on the raw events of each chunk.
+
+    Parameters
+    ----------
+    into
+        Receives the tables of one chunk after the other, with the columns of `clock.WALL` and `_turn`.
+
+    Returns
+    -------
+    report, settlement
+        Known only at the end: what no line but the last may tell, the clock's zone and year.
+    """
     about = sources.Input(sources.label(path))
     report = InputReport(about)
     reader: Reader | None = None
-    spool = Spool(options.spool_bytes)
     shapes: list[pl.DataFrame] = []
     mtas: set[str] = set()
     watch = clock.Watch()
     cut: list[int] = []
+    host = host_of(path)
     for chunk in raw_chunks(path, about, plan, options):
         reader = chunk.reader
         cut += chunk.cut
-        counts = dict(chunk.ledger.group_by("state").len().iter_rows())
-        for state in schema.LINE_STATES:
-            setattr(report, state, getattr(report, state) + counts.get(state, 0))
-        if counts.get("unrecognised"):
-            strange = chunk.ledger.filter(pl.col("state") == "unrecognised")
-            strange = chunk.lines.join(strange, on="line", how="semi", maintain_order="left")
-            shapes.append(_shapes(strange))
+        for state, count in chunk.ledger.counts().items():
+            setattr(report, state, getattr(report, state) + count)
+        strange = chunk.ledger.lines("unrecognised")
+        if strange.len():
+            lines = chunk.lines.join(strange.to_frame(), on="line", how="semi", maintain_order="left")
+            shapes.append(_shapes(lines))
             if options.on_unrecognised:
-                options.on_unrecognised(about.path, strange)
+                options.on_unrecognised(about.path, lines)
         if progress:
             progress(about.decompressed_bytes)
-        if chunk.events.height:
-            events = watch.see(_placed(chunk))
-            mtas |= set(events["mta"].drop_nulls().unique().to_list())
-            spool.add(events)
+        if chunk.tables:
+            tables = watch.see([_with_host(table, host) for table in chunk.tables])
+            mtas.update(*(table["mta"].unique().drop_nulls().to_list() for table in tables))
+            report.events += sum(table.height for table in tables)
+            into(*tables)
     basis = TimeBasis()
     if found := watch.evidence(_written(about), options.next_began):
         basis = clock.decide(found, tz=options.tz, year=options.year)
@@ -171,19 +259,16 @@ def take_in(path: str, plan: Plan, options: Options, progress: Callable[[int], N
         about.problems += reader.problems
     if not report.recognised and about.lines and not about.unreadable and not (reader and reader.problems):
         about.problems.append(_unknown_sentence(shapes))
-    return Taken(report, spool, basis, watch.turns, cut)
+    return report, Settlement(about.path, basis, watch.turns, tuple(cut))
 
 
-def _placed(chunk: RawChunk) -> pl.DataFrame:
-    """The chunk's events with the offset of their lines, without columns that only the rules need."""
-    events = chunk.events.select(c for c in chunk.events.columns if c in schema.EVENTS or c in _CLOCK)
-    if "offset" in events.columns:
-        return events
-    first = chunk.lines["line"][0]
-    return events.with_columns(offset=chunk.lines["offset"].gather((events["line"] - first).cast(pl.UInt32)))
-
-
-_CLOCK = ("stamp", "stamp_kind", "zone")
+def _with_host(table: pl.DataFrame, host: str | None) -> pl.DataFrame:
+    """The host that the input is named after, where its lines name none."""
+    if host is None:
+        return table
+    if "host" not in table.columns:
+        return table.with_columns(host=pl.lit(host))
+    return table.with_columns(pl.col("host").fill_null(host))
 
 
 def raw_chunks(path: str, about: sources.Input, plan: Plan, options: Options) -> Iterator[RawChunk]:
@@ -198,19 +283,25 @@ def raw_chunks(path: str, about: sources.Input, plan: Plan, options: Options) ->
     )
     if reader:  # what it has read tells how to read on
         for chunk in itertools.chain([first], chunks):
-            events, ledger = reader.parse(chunk.lines)
-            yield RawChunk(chunk.lines, events, _mark_cut(ledger, chunk.cut), reader, chunk.cut)
+            yield _raw(chunk, reader.parse(chunk.lines), reader)
         if isinstance(reader, journal.Export):
-            events, ledger = reader.rest()
-            yield RawChunk(first.lines.clear(), events, ledger, reader)
+            yield _raw(sources.Chunk(first.lines.clear()), reader.rest(), reader)
         return
     order = _rank_envelopes(head, plan)
+    yield from _ahead(lambda chunk: _raw(chunk, normalize.parse(chunk.lines, plan, order)), itertools.chain([first], chunks))
 
-    def parsed(chunk: sources.Chunk) -> RawChunk:
-        events, ledger = normalize.parse(chunk.lines, plan, order)
-        return RawChunk(chunk.lines, events, _mark_cut(ledger, chunk.cut), None, chunk.cut)
 
-    yield from _ahead(parsed, itertools.chain([first], chunks))
+def _raw(chunk: sources.Chunk, parsed: normalize.Parsed, reader: Reader | None = None) -> RawChunk:
+    parsed.ledger.damaged(pl.Series("line", chunk.cut, dtype=pl.UInt64))
+    tables = [_placed(table, chunk.lines) for table in parsed.tables if table.height]
+    return RawChunk(chunk.lines, tables, parsed.ledger, reader, chunk.cut)
+
+
+def _placed(table: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
+    """Events with the offset of their lines."""
+    if "offset" in table.columns:
+        return table
+    return table.with_columns(offset=lines["offset"].gather((table["line"] - lines["line"][0]).cast(pl.UInt32)))
 
 
 def _ahead(work: Callable[[sources.Chunk], RawChunk], chunks: Iterator[sources.Chunk]) -> Iterator[RawChunk]:
@@ -244,39 +335,6 @@ def _rank_envelopes(head: pl.DataFrame, plan: Plan) -> tuple[str, ...]:
         opened, _ = envelopes.open_envelopes(head, plan, (e.envelope.name,))
         score[e.envelope.name] = opened.height
     return tuple(sorted(score, key=lambda name: -score[name]))
-
-
-def _mark_cut(ledger: pl.DataFrame, cut: tuple[int, ...]) -> pl.DataFrame:
-    if not cut:
-        return ledger
-    return ledger.with_columns(state=pl.when(pl.col("line").is_in(list(cut))).then(pl.lit("damaged")).otherwise("state"))
-
-
-def _finish(table: pl.DataFrame, path: str) -> pl.DataFrame:
-    if table.is_empty():
-        return schema.empty(schema.EVENTS)
-    changes = [pl.lit(path).alias("source")]
-    if "queue_id" in table.columns:
-        changes.append(pl.when(pl.col("queue_id") != "NOQUEUE").then("queue_id").alias("queue_id"))
-    for column in ("client_ip", "client_host"):
-        if column in table.columns:
-            changes.append(pl.col(column).alias(column))
-    host = host_of(path)
-    if host:
-        changes.append(
-            (pl.col("host") if "host" in table.columns else pl.lit(None, dtype=pl.String)).fill_null(host).alias("host")
-        )
-    return schema.conform(table.with_columns(changes), schema.EVENTS, "events")
-
-
-def _dated(events: pl.DataFrame, cut: list[int]) -> tuple[pl.DataFrame, int]:
-    """Only events with a time; and how many lines are lost, since no calendar has their stamp."""
-    timeless = events["time"].is_null()
-    if not timeless.any():
-        return events, 0
-    dated = events.filter(~timeless)
-    lines = events.filter(timeless).join(dated.select("line"), on="line", how="anti")["line"].unique()
-    return dated, lines.filter(~lines.is_in(cut)).len()  # those that were cut are counted already
 
 
 _LOG_NAME = re.compile(

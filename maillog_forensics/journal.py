@@ -6,6 +6,7 @@ import polars as pl
 
 from maillog_forensics import normalize
 from maillog_forensics.envelopes import OPENED
+from maillog_forensics.ledger import Ledger
 from maillog_forensics.plan import Plan
 
 _KEYS = {
@@ -34,7 +35,7 @@ class Export:
         self.problems: list[str] = []
         self._held: pl.DataFrame | None = None
 
-    def parse(self, lines: pl.DataFrame, *, last: bool = False) -> tuple[pl.DataFrame, pl.DataFrame]:
+    def parse(self, lines: pl.DataFrame, *, last: bool = False) -> normalize.Parsed:
         """Like `normalize.parse`; with `last`, nothing is held back."""
         lines = lines if self._held is None else pl.concat([self._held, lines])
         ends = (lines["text"] == "").arg_true()
@@ -42,7 +43,7 @@ class Export:
         self._held = lines.slice(whole)
         return self._records(lines.head(whole))
 
-    def rest(self) -> tuple[pl.DataFrame, pl.DataFrame]:
+    def rest(self) -> normalize.Parsed:
         """The record that the input's end left unfinished."""
         held = (
             self._held
@@ -51,7 +52,7 @@ class Export:
         )
         return self.parse(held.clear(), last=True)
 
-    def _records(self, lines: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    def _records(self, lines: pl.DataFrame) -> normalize.Parsed:
         text = pl.col("text")
         rows = lines.with_columns(
             _record=(text == "").cum_sum(),
@@ -73,8 +74,11 @@ class Export:
             line="_line", offset="_offset", stamp="stamp", stamp_kind=pl.lit("epoch_us"), host="host", tag="tag", pid="pid",
             zone=pl.lit(None, dtype=pl.String), message=pl.col("message").fill_null(""), format=pl.lit(None, dtype=pl.String),
         )  # fmt: skip
-        events, ledger = normalize.read_opened(opened, self.plan)
-        states = records.select("_record", line="_line").join(ledger, on="line").select("_record", "state")
+        parsed = normalize.read_opened(opened, self.plan)
+        states = records.select("_record", line="_line").join(parsed.ledger.table(), on="line").select("_record", "state")
         whole = rows.select("line", "_record", blank=text == "").join(states, on="_record", how="left", maintain_order="left")
         state = pl.when("blank").then(pl.lit("ignored")).otherwise(pl.col("state").fill_null("unrecognised"))
-        return events, whole.select("line", state=state)
+        ledger = Ledger()
+        for (name,), part in whole.select("line", state=state).partition_by("state", as_dict=True).items():
+            ledger.add(str(name), part["line"])
+        return normalize.Parsed(parsed.tables, ledger)

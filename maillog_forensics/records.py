@@ -11,18 +11,19 @@ import re
 
 import polars as pl
 
-from maillog_forensics import cells, culture, schema
+from maillog_forensics import cells, clock, culture, schema
 from maillog_forensics.cells import plain
 from maillog_forensics.clock import TimeBasis
 from maillog_forensics.layouts import FIELDS, Column, Head, RecordFormat, find_head, formats, lost_head
-from maillog_forensics.normalize import Plan, _read_fields
+from maillog_forensics.ledger import Ledger
+from maillog_forensics.normalize import Parsed, Plan, typed
+from maillog_forensics.rules import read_fields
 
 _LOST = r"^System\.[A-Za-z.]+[\[\]`0-9A-Za-z.,]*$"  # PowerShell shows the type where a list stood
 _ISO = r"^([0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?)"
 _MAX_HEADS = 300  # of different wording in one input; more is an attack, or text that looks like heads
 _TOO_MANY = f"more than {_MAX_HEADS} different heads: what stands below the later ones was read as belonging to those before"
 _PART = "\x1f"  # stands between the parts of a cell that was split
-_NOTHING = pl.DataFrame(schema={"line": pl.UInt64})
 
 
 def claims(line: str, plan: Plan) -> list[str]:
@@ -89,8 +90,8 @@ class Reader:
         told = re.search(head.record.file, re.split(r"[/\\]", path)[-1]) if head.record.file else None
         self._constants = {"mta": head.record.form.mta} | {k: v.lower() for k, v in (told.groupdict() if told else {}).items()}
 
-    def parse(self, lines: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Like `parse` of the module normalize: raw events and the ledger."""
+    def parse(self, lines: pl.DataFrame) -> Parsed:
+        """Like `parse` of the module normalize."""
         text = lines["text"].str.strip_chars()
         comment = text.str.starts_with("#") | (text == "")
         heads: dict[int, Head] = {}
@@ -106,7 +107,9 @@ class Reader:
         for head in heads.values():
             self._say(head.record.aside)
         noise = comment.scatter(list(heads), [True] * len(heads)) if heads else comment
-        out, ledgers = [], [_ledger(lines["line"].filter(noise), "ignored")]
+        tables: list[pl.DataFrame] = []
+        ledger = Ledger()
+        ledger.add("ignored", lines["line"].filter(noise))
         starts = [0, *heads, lines.height]
         groups: dict[_Key, tuple[Head, list[pl.DataFrame]]] = {}
         for start, end in itertools.pairwise(starts):
@@ -116,11 +119,8 @@ class Reader:
                 key = (self._head.record.form.name, self._head.names, self._head.delimiter)
                 groups.setdefault(key, (self._head, []))[1].append(part)
         for head, parts in groups.values():
-            events, ledger = self._records(pl.concat(parts), head)
-            out.append(events)
-            ledgers.append(ledger)
-        events = pl.concat([_NOTHING, *out], how="diagonal_relaxed").sort("line", maintain_order=True)
-        return events, pl.concat(ledgers).sort("line")
+            tables += [typed(clock.naive(t)) for t in self._records(pl.concat(parts), head, ledger) if t.height]
+        return Parsed(tables, ledger)
 
     @property
     def problems(self) -> list[str]:
@@ -132,36 +132,36 @@ class Reader:
         if sentence and sentence not in self._problems:
             self._problems.append(sentence)
 
-    def _records(self, lines: pl.DataFrame, head: Head) -> tuple[pl.DataFrame, pl.DataFrame]:
+    def _records(self, lines: pl.DataFrame, head: Head, ledger: Ledger) -> list[pl.DataFrame]:
         """The records below one head; those with another number of cells go by the layout of that number."""
         record = head.record
         if record.aside:
-            return _NOTHING, _ledger(lines["line"], "ignored")
+            ledger.add("ignored", lines["line"])
+            return []
         if head.delimiter == "{":
             members = {f"c.{plain(m)}": pl.col("text").str.json_path_match(f"$.{m}") for m in record.members}
-            return self._read(lines.select("line", **members), record)
+            return [self._read(lines.select("line", **members), record, ledger)]
         if record.forwarded:
             lines = lines.with_columns(pl.col("text").str.replace(record.forwarded, "${1}"))
         rows = lines.select("line", raw=cells.split(lines["text"], head.delimiter)).with_columns(n=pl.col("raw").list.len())
-        out, states = [], []
+        out = []
         for (count,), part in rows.partition_by("n", as_dict=True, maintain_order=True).items():
             names = head.names if count == len(head.names) else record.layouts.get(count)
             if names is None:
-                states.append(_ledger(part["line"], "damaged"))
+                ledger.add("damaged", part["line"])
                 continue
-            events, ledger = self._read(_table(part, names, record), record)
-            out.append(events)
-            states.append(ledger)
-        return pl.concat([_NOTHING, *out], how="diagonal_relaxed"), pl.concat(states)
+            out.append(self._read(_table(part, names, record), record, ledger))
+        return out
 
-    def _read(self, rows: pl.DataFrame, record: RecordFormat) -> tuple[pl.DataFrame, pl.DataFrame]:
+    def _read(self, rows: pl.DataFrame, record: RecordFormat, ledger: Ledger) -> pl.DataFrame:
         """Records cut into cells; one without a time is damaged."""
         events = self._events(rows, record)
         good = events.filter(pl.col("stamp").is_not_null())
         read = good["line"].unique()
         self._count += read.len()
-        lost = rows.filter(~pl.col("line").is_in(read.implode()))["line"]
-        return good, pl.concat([_ledger(read, "parsed"), _ledger(lost, "damaged")])
+        ledger.add("parsed", read)
+        ledger.add("damaged", rows.filter(~pl.col("line").is_in(read.implode()))["line"])
+        return good
 
     def _events(self, rows: pl.DataFrame, record: RecordFormat) -> pl.DataFrame:
         rows = self._whole(rows, record)
@@ -218,10 +218,6 @@ class Reader:
 _Key = tuple[str, tuple[str, ...], str]
 
 
-def _ledger(lines: pl.Series, state: str) -> pl.DataFrame:
-    return pl.DataFrame({"line": lines, "state": [state] * lines.len()}, schema={"line": pl.UInt64, "state": pl.String})
-
-
 def _table(rows: pl.DataFrame, names: tuple[str, ...], record: RecordFormat) -> pl.DataFrame:
     """A column `c.NAME` for each cell that a statement asks for."""
     wanted = {c for column in record.columns for c in (*column.cells, column.when)} | {s[0] for s in record.scans}
@@ -266,7 +262,7 @@ def _spread(rows: pl.DataFrame, record: RecordFormat) -> pl.DataFrame:
 def _scan(rows: pl.DataFrame, cell: str, block: str, form: str, plan: Plan) -> pl.DataFrame:
     """Search the distinct values of one cell with a block of fields; what was found first stays."""
     values = rows.select(pl.col(cell).unique()).drop_nulls()
-    found = _read_fields(values, cell, block, form, plan)
+    found = read_fields(values, cell, block, form, plan)
     new = [c for c in found.columns if c != cell]
     joined = rows.select(cell).join(found, on=cell, how="left", maintain_order="left")
     return rows.with_columns(pl.coalesce(pl.col(c), joined[c]).alias(c) if c in rows.columns else joined[c] for c in new)

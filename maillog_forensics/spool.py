@@ -16,17 +16,20 @@ BUDGET_BYTES = 384 << 20
 BUCKETS = 32
 """Parts by key once a spool is in files; one of them must fit into memory."""
 
+BUCKET_BYTES = 64 << 20
+"""Size of a bucket of what is in memory: putting messages together takes several times as much."""
+
 
 class Spool:
-    """Tables in the order of their arrival, or by bucket.
+    """Batches of tables in the order of their arrival, or by bucket.
 
     Parameters
     ----------
     budget_bytes
         Estimated size of what is kept in memory.
     bucket
-        An expression of unsigned integers; rows with the same value modulo `BUCKETS` come out together. Without it a spool has
-        one bucket, which keeps the order of arrival.
+        An expression of unsigned integers; rows with the same value modulo `BUCKETS` come out together. Without it a spool
+        keeps the order of arrival.
 
     Notes
     -----
@@ -35,23 +38,24 @@ class Spool:
 
     def __init__(self, budget_bytes: int = BUDGET_BYTES, bucket: pl.Expr | None = None) -> None:
         self._budget, self._bucket = budget_bytes, bucket
-        self._held: list[pl.DataFrame] = []
+        self._held: list[list[pl.DataFrame]] = []
         self._bytes = 0
         self._files: list[list[Path]] = []
         self._folder: _Folder | None = None
-        self._flushes = 0
+        self._count = 0
 
     @property
     def is_on_disk(self) -> bool:
         """Whether the budget was exceeded."""
         return self._folder is not None
 
-    def add(self, table: pl.DataFrame) -> None:
-        """Put a table in; its columns may differ from those of others."""
-        if table.is_empty():
+    def add(self, *tables: pl.DataFrame) -> None:
+        """Put in tables that belong together; their columns may differ."""
+        filled = [table for table in tables if table.height]
+        if not filled:
             return
-        self._held.append(table)
-        self._bytes += int(table.estimated_size())
+        self._held.append(filled)
+        self._bytes += sum(int(table.estimated_size()) for table in filled)
         if self._bytes > self._budget:
             self._flush()
 
@@ -59,45 +63,58 @@ class Spool:
         if self._folder is None:
             self._folder = _Folder()
             self._files = [[] for _ in range(BUCKETS if self._bucket is not None else 1)]
-        table = pl.concat(self._held, how="diagonal_relaxed")
-        self._held, self._bytes = [], 0
-        self._flushes += 1
+        held, self._held, self._bytes = self._held, [], 0
         if self._bucket is None:
-            self._write(0, table)
+            for batch in held:
+                self._write(0, pl.concat(batch, how="diagonal_relaxed"))
             return
+        table = pl.concat([t for batch in held for t in batch], how="diagonal_relaxed")
         parts = table.with_columns(_bucket=self._bucket % BUCKETS).partition_by("_bucket", as_dict=True, include_key=False)
         for (number,), part in parts.items():
             self._write(int(number), part)
 
     def _write(self, number: int, table: pl.DataFrame) -> None:
         assert self._folder is not None
-        path = self._folder.path / f"{number}-{self._flushes}.arrow"
+        self._count += 1
+        path = self._folder.path / f"{self._count}.arrow"
         table.write_ipc(path, compression="lz4")
         self._files[number].append(path)
 
-    def tables(self) -> Iterator[pl.DataFrame]:
-        """What was put in, table by table, in the order of arrival (of a spool without buckets)."""
+    def batches(self) -> Iterator[list[pl.DataFrame]]:
+        """What was put in together, in the order of arrival (of a spool without buckets)."""
         for files in self._files:
             for path in files:
-                yield pl.read_ipc(path)
+                yield [pl.read_ipc(path)]
         yield from self._held
+
+    def buckets(self) -> Iterator[list[pl.DataFrame]]:
+        """The tables of one bucket after the other, as many as memory asks for; the spool is empty afterwards."""
+        if self._folder is not None:
+            if self._held:
+                self._flush()
+            for files in self._files:
+                if files:
+                    yield [pl.read_ipc(path) for path in files]
+            return
+        count = min(BUCKETS, -(-self._bytes // BUCKET_BYTES))
+        held, self._held = self._held, []
+        if count <= 1 or self._bucket is None:
+            if held:
+                yield [table for batch in held for table in batch]
+            return
+        parts: list[list[pl.DataFrame]] = [[] for _ in range(count)]
+        while held:
+            for table in held.pop(0):
+                split = table.with_columns(_bucket=self._bucket % count).partition_by("_bucket", as_dict=True, include_key=False)
+                for (number,), part in split.items():
+                    parts[int(number)].append(part)
+        while parts:
+            yield parts.pop(0)
 
     def scan(self) -> list[pl.LazyFrame]:
         """What was put in, in no order, without reading it yet; the frames keep the temporary directory alive."""
         files = [path for files in self._files for path in files]
-        return [*(_scan(path, self._folder) for path in files), *(table.lazy() for table in self._held)]
-
-    def buckets(self) -> Iterator[list[pl.DataFrame]]:
-        """The tables of one bucket after the other; a single one while everything is in memory."""
-        if self._folder is None:
-            if self._held:
-                yield self._held
-            return
-        if self._held:
-            self._flush()
-        for files in self._files:
-            if files:
-                yield [pl.read_ipc(path) for path in files]
+        return [*(_scan(path, self._folder) for path in files), *(t.lazy() for batch in self._held for t in batch)]
 
 
 class _Folder:

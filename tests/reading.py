@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from maillog_forensics import clock, normalize
+from maillog_forensics import normalize
 
 
 def table(*texts: str) -> pl.DataFrame:
@@ -21,15 +21,12 @@ def table(*texts: str) -> pl.DataFrame:
 
 def facts(plan: normalize.Plan, *texts: str) -> list[dict[str, Any]]:
     """What the lines say, one dictionary for each event: only what is known."""
-    events, _ = normalize.parse(table(*texts), plan)
-    if events.is_empty():
-        return []
-    rows = clock.naive(events).sort("line", maintain_order=True).to_dicts()
+    rows = normalize.parse(table(*texts), plan).events().to_dicts()
     return [{k: v for k, v in row.items() if v is not None} for row in rows]
 
 
 def states(plan: normalize.Plan, *texts: str) -> list[str]:
     """The ledger's word for each line."""
-    _, ledger = normalize.parse(table(*texts), plan)
+    ledger = normalize.parse(table(*texts), plan).ledger.table()
     assert ledger["line"].to_list() == list(range(1, len(texts) + 1)), "each line once"
     return ledger["state"].to_list()

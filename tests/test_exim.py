@@ -33,12 +33,12 @@ def table(*texts: str) -> pl.DataFrame:
 
 
 def states(plan: normalize.Plan, *texts: str) -> list[str]:
-    return normalize.parse(table(*texts), plan)[1].sort("line")["state"].to_list()
+    return normalize.parse(table(*texts), plan).ledger.table()["state"].to_list()
 
 
 def read(plan: normalize.Plan, message: str, stamp: str = "2026-03-02 08:13:23 ") -> dict[str, object]:
     """What the one line says: only what is known."""
-    events, _ = normalize.parse(table(stamp + message), plan)
+    events = normalize.parse(table(stamp + message), plan).events()
     assert events.height == 1, message
     return {k: v for k, v in events.to_dicts()[0].items() if v is not None}
 
@@ -297,8 +297,15 @@ def test_queue_runs_and_the_reject_logs_headers_are_known_and_set_aside(plan: no
 
 def test_the_inner_stamp_of_a_syslog_line_is_the_time(plan: normalize.Plan) -> None:
     row = read(plan, f"2019-06-19 12:12:31 {OLD} Completed", stamp="Jul 20 01:02:03 mail exim4[14263]: ")
-    assert (row["stamp"], row["host"], row["instance"], row["event"]) == ("2019-06-19 12:12:31", "mail", "exim4", "remove")
-    assert read(plan, f"{OLD} Completed", stamp="Jul 20 01:02:03 mail exim[14263]: ")["stamp"] == "Jul 20 01:02:03"
+    assert (row["_wall"], row["host"], row["instance"], row["event"]) == (
+        dt.datetime(2019, 6, 19, 12, 12, 31),
+        "mail",
+        "exim4",
+        "remove",
+    )
+    assert read(plan, f"{OLD} Completed", stamp="Jul 20 01:02:03 mail exim[14263]: ")["_wall"] == dt.datetime(
+        2000, 7, 20, 1, 2, 3
+    )
 
 
 def test_parts_that_syslog_cut_are_one_record(plan: normalize.Plan) -> None:
@@ -309,6 +316,6 @@ def test_parts_that_syslog_cut_are_one_record(plan: normalize.Plan) -> None:
         head + "[2/2] xt", head + f"[1\\3] 2019-06-19 12:12:32 {OLD} F=<a@b.example> rejected after DATA: spam", head + "[2\\3] Envelope-from: <a@b.example>",
         head + "[3\\3] F From: a@b.example",
     ]  # fmt: skip
-    events, ledger = normalize.parse(table(*lines), plan)
-    assert events.sort("line")["diagnostic"].to_list() == ["a very long text", "after DATA: spam"]
-    assert ledger.sort("line")["state"].to_list() == ["parsed", "ignored", "ignored", "parsed", "ignored", "ignored"]
+    parsed = normalize.parse(table(*lines), plan)
+    assert parsed.events()["diagnostic"].to_list() == ["a very long text", "after DATA: spam"]
+    assert parsed.ledger.table()["state"].to_list() == ["parsed", "ignored", "ignored", "parsed", "ignored", "ignored"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from maillog_forensics import api, checking, clock, normalize
+from maillog_forensics import api, checking, normalize
 
 
 @pytest.fixture(scope="module")
@@ -20,9 +20,9 @@ def read(plan: normalize.Plan, *lines: str) -> list[dict[str, object]]:
         {"line": numbers, "offset": [0] * len(lines), "text": lines},
         schema={"line": pl.UInt64, "offset": pl.UInt64, "text": pl.String},
     )
-    events, ledger = normalize.parse(table, plan)
-    assert "unrecognised" not in ledger["state"].to_list()
-    return [{k: v for k, v in row.items() if v is not None} for row in clock.naive(events).to_dicts()] if events.height else []
+    parsed = normalize.parse(table, plan)
+    assert parsed.ledger.lines("unrecognised").is_empty()
+    return [{k: v for k, v in row.items() if v is not None} for row in parsed.events().to_dicts()]
 
 
 def sendmail(plan: normalize.Plan, message: str) -> list[dict[str, object]]:
