@@ -297,7 +297,7 @@ def analyze(
         incidents.want_lines(wanted, lines)
         lines.want(incidents.first_lines(wanted, mail))
         lines.fetch()
-        finished = [(d, incidents.finish(d, found.edges, mail, lines)) for d in wanted]
+        finished = [(d, incidents.finish(d, found.graph, mail, lines)) for d in wanted]
     parameters: dict[str, str | int | float | bool | None] = {
         "tz": tz,
         "year": year,
@@ -317,7 +317,7 @@ def analyze(
             libraries={"polars": pl.__version__},
         ),
         inputs=tuple(_input(r) for r in reports),
-        traffic=summary.traffic(mail, found.edges, done.rejected, done.hosts, done.mtas),
+        traffic=summary.traffic(mail, found.graph.edges, done.rejected, done.hosts, done.mtas),
         incidents=tuple(i for d, i in finished if d.verdict in ("loop", "guard")),
         possible=tuple(i for d, i in finished if d.verdict not in ("loop", "guard")),
         suppressed=suppressed,

@@ -1,251 +1,277 @@
-"""Whether two mailboxes that wrote to each other in turn are machines: measured values against thresholds."""
+"""Whether two mailboxes that wrote to each other are machines in a loop: the evidence against each honest explanation."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
-from maillog_forensics import rhythm
+from maillog_forensics import people, rhythm
 from maillog_forensics.findings import LookAlike, LoopType
 from maillog_forensics.loops import Loop, Step
 
 
 @dataclass(frozen=True)
 class PairParameters:
-    """Thresholds of `find_pairs`; `rhythm` has those of human behaviour."""
+    """Thresholds of `find_pairs`. Evidence is in nats, see `people`, which has what people were measured to do."""
 
     window_s: float = 4 * 3600
     """Longest gap between a message and its answer: slow loops turn once an hour, and a queue may add as much."""
     scales_s: tuple[float, ...] = (14400, 3600, 600, 120, 30)
     """Gaps at which a pair's history is cut into stretches, from coarse to fine; only those up to `window_s` are used."""
     min_messages: int = 8
-    min_marked: int = 5
-    """Enough, when the log itself says of both sides that machines wrote."""
-    run_margin: float = 1.35
-    """A run must be so many times longer than the longest that people were seen to write at that gap."""
-    min_in_flight: int = 16
-    """Messages needed where several are in flight and alternation proves nothing."""
-    quick_s: float = 15.0
-    """A side that answers within this was never seen to be a person more than 4 times in a row."""
-    min_share: float = 0.7
-    """Part of a stretch that must keep the rhythm."""
-    mixed_gap_s: float = 120.0
-    """Where jitter has mixed several messages in flight, only changes as quick as this tell."""
-    at_once_s: float = 10.0
-    min_quick: int = 12
-    """So many answers within `at_once_s`, from both sides, are no person's, whatever delays lie between them."""
-    max_wander: float = 0.4
+    min_marked: int = 6
+    """Enough, when the log itself says of both sides that machines wrote: two absence notices that answer once stay below."""
+    marked_share: float = 0.6
+    people_nats: float = 18.0
+    """Against two people: `people.RARITY` is the longest stretch seen in years, this is 600 times rarer."""
+    sender_nats: float = 6.0
+    """Against a person, or a program at random, whose mail a machine acknowledges: such pairs are few, so it takes less."""
+    own_pace_nats: float = -2.5
+    """Against a program that writes at a pace of its own: where its wait is much the longer one, the two can hardly be told."""
+    clock_pace_nats: float = 1.0
+    """A schedule is believed only where its own pace explains it about as well as what came in."""
+    marked_pace_nats: float = -8.0
+    """The same, where the log marks it as automatic: what answers a probe by the clock may look like a responder."""
+    marked_apart_nats: float = 4.0
+    apart_nats: float = 5.0
+    """Against two that write independently of each other."""
+    instant_s: float = 10.0
+    """Who answers within this is taken for a machine, which anybody's mail may have set off."""
+    steady_nats: float = 5.0
+    """… and so is who answers this much more steadily than people."""
+    max_wander: float = 0.2
     """With several messages in flight: standard deviation of the lags against the time between messages."""
-    far_spread: float = 0.65
-    """… but not any: what varies more than this is people, however long they keep at it."""
-    far_margin: float = 2.5
-    """A run so many times longer than people's needs no regularity: jitter, retries and skewed clocks spoil it."""
+    alternating: float = 0.75
+    """Part of the steps that change direction where only one message is in flight."""
     max_pairs: int = 200_000
     """Budget: pairs beyond it are not examined, and the report says so."""
 
 
-def judge(
-    low: str,
-    high: str,
-    data: dict[str, list[Any]],
-    span: list[int],
-    lag_up: rhythm.Lags,
-    lag_down: rhythm.Lags,
-    in_flight: bool,
-    mixed: bool,
-    parameters: PairParameters,
-) -> Loop | None:
-    """Judge one stretch of a pair's history; None where nothing speaks for machines.
+@dataclass(frozen=True)
+class _Side:
+    """What one of the two did in a stretch."""
+
+    step: Step
+    is_marked: bool
+    lags_s: list[float]
+    steady: float
+    """Nats against people's answering times."""
+
+
+def judge(names: tuple[str, str], data: dict[str, list[Any]], span: list[int], parameters: PairParameters) -> Loop | None:
+    """Judge one stretch of a pair's history; None where honest mail explains it.
 
     Parameters
     ----------
+    names
+        The two mailboxes.
     data
-        Columns of the pair's messages; `up` tells which of the two wrote.
+        Columns of the pair's messages; `up` tells where the first of the two wrote.
     span
-        Indices of the messages that keep the rhythm.
-    lag_up, lag_down
-        How quickly and how regularly each of them answers.
-    in_flight, mixed
-        Several messages are under way at once; jitter has mixed them up, so that lags tell nothing.
+        Indices of the messages of the stretch.
     """
-    times, up = data["second"], data["up"]
-    n = len(span)
-    ups, downs = [k for k in span if up[k]], [k for k in span if not up[k]]
-    if abs(len(ups) - len(downs)) > max(2, 0.2 * n) or min(len(ups), len(downs)) < 2:
+    times, up = [data["second"][k] for k in span], [bool(data["up"][k]) for k in span]
+    n, ups = len(span), sum(up)
+    if abs(2 * ups - n) > max(2, 0.2 * n) or min(ups, n - ups) < 2:
         return None
-    gaps = sorted(times[b] - times[a] for a, b in pairwise(span))
-    usual_gap = gaps[int(0.93 * (len(gaps) - 1))]
+    flips = sum(a != b for a, b in pairwise(up))
+    one_at_a_time = flips >= parameters.alternating * (n - 1)
+    sides = [_side(names, side, data, span, one_at_a_time, parameters) for side in (True, False)]
+    marked = [s.is_marked for s in sides]
     factors: list[tuple[str, float | str, str, bool, str]] = []
-    steps = []
-    for mailbox, other, mine, lag in ((low, high, ups, lag_up), (high, low, downs, lag_down)):
-        to_daemon = other.startswith(("mailer-daemon@", "postmaster@"))  # people don't write there again and again
-        signs = len(mine) if to_daemon else sum(data["is_automatic"][k] or data["is_linked"][k] for k in mine)
-        theirs = downs if mine is ups else ups  # what this mailbox received: through a responder's transport?
-        program = next((data["transport"][k] for k in theirs if data["transport"][k]), "") or ""
-        steps.append(
-            Step(
-                mailbox,
-                other,
-                [times[k] for k in mine],
-                lag,
-                sum(data["is_null"][k] for k in mine),
-                signs,
-                sum(data["is_linked"][k] for k in mine),
-                program,
-                next((data["host"][k] for k in mine if data["host"][k]), "") or "",
-            )
-        )
-    limit = rhythm.regularity_limit(n)
-    human = rhythm.longest_human_run(usual_gap)
-    both_marked = all(s.marked >= 0.6 * len(s.times) for s in steps)
-    worst = max(s.lags.spread for s in steps if s.lags)
-    regular = not mixed and all(s.lags and s.lags.spread <= limit for s in steps)
-    longest = len(span) if not in_flight else 1 + sum(up[a] != up[b] for a, b in pairwise(span))
-    bounded = not mixed and worst <= parameters.far_spread
-    far_beyond = (bounded and longest >= parameters.far_margin * human + 2) or (
-        mixed and n >= 50 and usual_gap <= parameters.mixed_gap_s and longest >= 2 * human + 2
-    )
-    flips = [(times[b] - times[a], up[b]) for a, b in pairwise(span) if up[a] != up[b]]
-    at_once = [by_up for gap, by_up in flips if gap <= parameters.at_once_s]
-    often_quick = (
-        len(at_once) >= max(parameters.min_quick, 0.6 * len(flips)) and min(sum(at_once), len(at_once) - sum(at_once)) >= 4
-    )
-    far_beyond = far_beyond or often_quick
-    steady = not mixed and all(s.lags and (s.lags.spread <= rhythm.loosest_spread(n) or s.lags.median_s <= 3) for s in steps)
-    long_run = far_beyond or (longest >= parameters.run_margin * human + 2 and steady)
-    one_marked = any(s.marked >= 0.6 * len(s.times) for s in steps)
-    rest = [s.lags.spread for s in steps if s.lags and s.marked < 0.6 * len(s.times)]
-    rest_limit = parameters.far_spread if longest >= parameters.run_margin * human + 2 else limit + 0.08
-    rest_regular = all(spread <= rest_limit for spread in rest)
-    if n >= parameters.min_messages or both_marked:
-        factors.append(
-            (
-                "regularity",
-                round(worst, 3),
-                f"<= {limit:.2f}",
-                regular,
-                f"the less regular side varies by {worst:.2f} (standard deviation of the log lag); people do not go below {limit:.2f} in runs of {n}",
-            )
-        )
-    factors.append(
-        (
-            "run length",
-            n,
-            f">= {parameters.run_margin * human + 2:.0f}",
-            long_run,
-            f"{n} messages, one answering the other, nearly all within {usual_gap:.0f} s; people were seen to write {human:.0f} at such gaps",
-        )
-    )
-    for s in steps:
-        if s.marked:
-            what = "the null reverse-path, a logged parent, or a responder's transport"
-            factors.append(
-                (
-                    f"marked {s.origin}",
-                    s.marked,
-                    f"of {len(s.times)}",
-                    s.marked >= 0.6 * len(s.times),
-                    f"{s.marked} of {len(s.times)} messages of {s.origin} carry {what}",
-                )
-            )
-    enough = n >= parameters.min_messages
-    if not (
-        (both_marked and n >= parameters.min_marked)
-        or (enough and (regular or long_run))
-        or (enough and one_marked and rest_regular)
-    ):
+    looks: list[LookAlike] = []
+    if n < (parameters.min_marked if all(marked) else parameters.min_messages):
         return None
-    look_alikes, verdict = _look_alikes(
-        steps, times, ups, downs, n, parameters, both_marked, one_marked, regular, any(data["is_notification"][k] for k in span)
+    for explained in _explanations(times, up, sides, parameters):
+        if explained is None:
+            continue
+        nats, needed, name, words = explained
+        if nats < needed:
+            return None
+        factors.append((name, round(nats, 1), f">= {needed:g}", True, f"{words}: {nats:.1f} nats against it"))
+        looks.append(LookAlike(name=name, ruled_out=True, reason=f"{words}; {nats:.1f} nats against it, {needed:g} needed"))
+    for s in sides:
+        if s.step.marked:
+            what = "the null reverse-path, a logged parent, or a responder's transport"
+            words = f"{s.step.marked} of {len(s.step.times)} messages of {s.step.origin} carry {what}"
+            factors.append((f"marked {s.step.origin}", s.step.marked, f"of {len(s.step.times)}", s.is_marked, words))
+    return _loop(names, data, span, sides, factors, looks, parameters)
+
+
+def _side(
+    names: tuple[str, str],
+    side: bool,
+    data: dict[str, list[Any]],
+    span: list[int],
+    one_at_a_time: bool,
+    parameters: PairParameters,
+) -> _Side:
+    origin, target = names if side else names[::-1]
+    mine = [k for k in span if data["up"][k] is side]
+    theirs = [k for k in span if data["up"][k] is not side]
+    times, second = [data["second"][k] for k in mine], data["second"]
+    lags_s = [second[b] - second[a] for a, b in pairwise(span) if data["up"][a] is not side and data["up"][b] is side]
+    steady = people.against_people(lags_s)
+    if not one_at_a_time:
+        asked = [second[k] for k in theirs]
+        aligned, wander = rhythm.align(asked, times) or ([], math.inf)
+        if wander <= parameters.max_wander:  # people's bursts, aligned first to first, look steadier than they are
+            steady = max(steady, people.against_people(aligned))
+        lags_s = max(lags_s, aligned, rhythm.in_turn(asked, times), key=people.against_chance)
+    to_daemon = target.startswith(("mailer-daemon@", "postmaster@"))  # people don't write there again and again
+    signs = len(mine) if to_daemon else sum(data["is_automatic"][k] or data["is_linked"][k] for k in mine)
+    step = Step(
+        origin,
+        target,
+        times,
+        rhythm.lags(lags_s),
+        null_sender=sum(data["is_null"][k] for k in mine),
+        marked=signs,
+        linked=sum(data["is_linked"][k] for k in mine),
     )
-    score = min(0.99, 0.45 + 0.2 * regular + 0.2 * long_run + 0.15 * both_marked + 0.08 * one_marked + min(0.1, n / 1000))
-    proven = both_marked or (any(s.linked >= 0.6 * len(s.times) for s in steps) and (regular or long_run))
+    return _Side(
+        step,
+        signs >= parameters.marked_share * len(mine),
+        lags_s,
+        max(0.0, steady),
+    )
+
+
+_Explanation = tuple[float, float, str, str]
+"""Nats against it, nats that are needed, its name, what was measured."""
+
+
+def _explanations(
+    times: list[float], up: list[bool], sides: list[_Side], parameters: PairParameters
+) -> Iterator[_Explanation | None]:
+    """What honest mail could explain it, the cheapest to look at first."""
+    both_marked = all(s.is_marked for s in sides)
+    yield _apart(up, parameters.marked_apart_nats if both_marked else parameters.apart_nats)
+    if both_marked:
+        return
+    yield _as_people(times, up, sides, parameters)
+    for x, y in (sides, sides[::-1]):
+        yield _as_sender(x, y, parameters)
+    for x, y in (sides, sides[::-1]):
+        yield _at_own_pace(x, y, parameters)
+
+
+def _as_people(times: list[float], up: list[bool], sides: list[_Side], parameters: PairParameters) -> _Explanation | None:
+    """Two people who write quickly: rare by how long they keep it up, and by how steadily they answer."""
+    if any(s.is_marked for s in sides):
+        return None
+    rare = max(people.rarity(times, up, people.ALTERNATING), people.rarity(times, up, people.BOTH_WAYS))
+    gap_s = _high([b - a for a, b in pairwise(times)])
+    spread = ", ".join(f"{s.step.lags.spread:.2f}" for s in sides if s.step.lags)
+    words = (
+        f"{len(up)} messages with hardly a gap above {gap_s:.0f} s, answering times varying by {spread} (people: 0.56 and more)"
+    )
+    return rare + sum(s.steady for s in sides), parameters.people_nats, "people writing quickly", words
+
+
+def _as_sender(x: _Side, y: _Side, parameters: PairParameters) -> _Explanation | None:
+    """A person or a program `x` that writes of its own accord, and a machine `y` that acknowledges."""
+    instant = y.step.lags is not None and y.step.lags.median_s <= parameters.instant_s
+    if x.is_marked or len(x.step.times) < 2 or not (y.is_marked or instant or y.steady >= parameters.steady_nats):
+        return None
+    nats = people.rarity(x.step.times, None, people.ONE_WAY) + people.against_chance(x.lags_s)
+    words = f"{x.step.origin} wrote {len(x.step.times)} times, {_lag(x)} after what it received"
+    return nats, parameters.sender_nats, "ticket acknowledgement", words
+
+
+def _at_own_pace(x: _Side, y: _Side, parameters: PairParameters) -> _Explanation | None:
+    """A program `x` that writes at a pace of its own, and is answered."""
+    if x.is_marked:
+        return None
+    nats = people.against_own_pace(x.step.times, y.step.times)
+    words = f"{x.step.origin} keeps to its lag after what it received at least as well as to a pace of its own"
+    return nats, parameters.own_pace_nats, "regular sender and its answers", words
+
+
+def _apart(up: list[bool], needed: float) -> _Explanation:
+    """Two senders that know nothing of each other."""
+    ahead = 0
+    low = high = 0
+    for by_up in up:
+        ahead += 1 if by_up else -1
+        low, high = min(low, ahead), max(high, ahead)
+    words = f"in {len(up)} messages neither got more than {high - low} ahead of the other"
+    return people.kept_in_step(up), needed, "independent senders", words
+
+
+def _lag(side: _Side) -> str:
+    return f"{side.step.lags.median_s:.0f} s" if side.step.lags else "some time"
+
+
+def _high(values: list[float]) -> float:
+    """What hardly any of the values exceeds."""
+    ordered = sorted(values)
+    return ordered[int(0.93 * (len(ordered) - 1))] if ordered else 0.0
+
+
+def _loop(
+    names: tuple[str, str],
+    data: dict[str, list[Any]],
+    span: list[int],
+    sides: list[_Side],
+    factors: list[tuple[str, float | str, str, bool, str]],
+    looks: list[LookAlike],
+    parameters: PairParameters,
+) -> Loop:
+    n = len(span)
+    both_marked = all(s.is_marked for s in sides)
+    clock = _by_the_clock(sides, parameters)
+    verdict = "loop" if clock.ruled_out else clock.name
+    least_of = [(float(value), float(least[3:])) for _, value, least, _, _ in factors if least.startswith(">= ")]
+    margin = max(1.0, min((value / least for value, least in least_of if least > 0), default=3.0))
+    proven = both_marked or any(s.step.linked >= parameters.marked_share * len(s.step.times) for s in sides)
     level: Literal["proven", "likely", "possible"] = "possible" if verdict != "loop" else "proven" if proven else "likely"
-    loop = Loop(
-        LoopType.NOTIFICATION
-        if any(data["is_notification"][k] for k in span) and sum(data["is_notification"][k] for k in span) > 0.3 * n
-        else LoopType.AUTO_RESPONSE,
-        (low, high),
+    score = 0.96 if both_marked else 0.95 - 0.25 * math.exp(1 - margin)
+    notices = sum(data["is_notification"][k] for k in span)
+    steps = [s.step for s in sides]
+    members = names
+    if not data["up"][span[0]]:
+        members, steps = names[::-1], steps[::-1]
+    return Loop(
+        LoopType.NOTIFICATION if notices > 0.3 * n else LoopType.AUTO_RESPONSE,
+        members,
         [data["row"][k] for k in span],
         steps,
         level,
         score if verdict == "loop" else min(score, 0.4),
         factors,
-        look_alikes,
-        turns=min(len(ups), len(downs)),
-        period_s=(lag_up.median_s + lag_down.median_s),
+        [clock, *looks],
+        turns=min(len(s.step.times) for s in sides),
+        period_s=sum(s.step.lags.median_s for s in sides if s.step.lags) if all(s.step.lags for s in sides) else None,
         verdict=verdict,
     )
-    if not up[span[0]]:
-        loop.members = (high, low)
-        loop.steps.reverse()
-    return loop
 
 
-def _look_alikes(
-    steps: list[Step],
-    times: list[float],
-    ups: list[int],
-    downs: list[int],
-    n: int,
-    parameters: PairParameters,
-    both_marked: bool,
-    one_marked: bool,
-    regular: bool,
-    has_notifications: bool,
-) -> tuple[list[LookAlike], str]:
-    """Honest traffic with two directions and a rhythm, ruled out or not."""
-    out = []
-    verdict = "loop"
-    clocks = [rhythm.clock([times[k] for k in side]) for side in (ups, downs)]
-    known = [c for c in clocks if c]
-    follows = bool(known) and any(c.is_clock for c in known)
-    if known:
-        c = known[0]
-        words = f"the times drift (residual {c.drift:.2f} of the change per turn, clock: 0.7; correlation {c.correlation:+.2f}, clock: -0.5)"
-        surely = all(k.is_round and k.drift < 0.9 and k.correlation < -0.25 for k in known)
-        if follows and (surely or not both_marked):
-            verdict = "echo probe or schedulers of one period"
-            out.append(
-                LookAlike(
-                    name=verdict,
-                    ruled_out=False,
-                    reason=f"the messages keep to a clock of {c.period_s:.1f} s; a loop's phase drifts",
-                )
+def _by_the_clock(sides: list[_Side], parameters: PairParameters) -> LookAlike:
+    """Echo probes, and schedulers of one period in opposite directions: they keep their phase, while a loop's drifts."""
+    name = "echo probe or schedulers of one period"
+    both_marked = all(s.is_marked for s in sides)
+    drifts = ""
+    for x, y in (sides, sides[::-1]):
+        clock, pace = rhythm.clock(x.step.times), people.against_own_pace(x.step.times, y.step.times)
+        if clock is None or x.step.linked >= parameters.marked_share * len(x.step.times):
+            continue
+        least = parameters.marked_pace_nats if x.is_marked and not clock.is_round else parameters.clock_pace_nats
+        inconclusive = clock.is_round and clock.drift < 0.95 and not x.is_marked
+        if pace <= least and (clock.is_clock or inconclusive):
+            words = f"{x.step.origin} writes every {clock.period_s:.1f} s"
+            told = (
+                "and keeps to that clock; a loop's phase drifts"
+                if clock.is_clock
+                else "and nothing shows that it does so because it was answered"
             )
-        else:
-            why = "the log marks the answers as automatic on both sides" if follows else words
-            out.append(LookAlike(name="echo probe or schedulers of one period", ruled_out=True, reason=why))
-    caused = [s for s in steps if s.marked >= 0.6 * len(s.times)]
-    if one_marked and not both_marked and verdict == "loop":
-        other = next(s for s in steps if s not in caused)
-        drifts = bool(known) and len(ups) >= 6 and max(c.drift for c in known) >= 0.95
-        if not has_notifications:  # a bounce follows its message by itself; another null sender is a responder's
-            drifts = drifts or (len(ups) >= 8 and all(not c.is_round and c.correlation > -0.3 for c in known))
-        name = "regular sender and its answers"
-        if drifts or (other.lags and other.lags.median_s <= parameters.quick_s):
-            why = "the phase drifts" if drifts else "it answers within seconds"
-            out.append(LookAlike(name=name, ruled_out=True, reason=f"{other.origin} writes because it was answered: {why}"))
-        else:
-            verdict = name
-            out.append(
-                LookAlike(name=name, ruled_out=False, reason=f"nothing shows that {other.origin} writes because it was answered")
-            )
-    quick = max(s.lags.median_s for s in steps if s.lags)
-    out.append(
-        LookAlike(
-            name="people writing quickly",
-            ruled_out=True,
-            reason=f"{n} messages with a slower side answering in {quick:.0f} s, "
-            + ("more regularly than people do" if regular else "longer than people keep up"),
+            return LookAlike(name=name, ruled_out=False, reason=f"{words} {told}")
+        drifts = drifts or (
+            f"the times drift (residual {clock.drift:.2f} of the change per turn, clock: 0.7; "
+            f"correlation {clock.correlation:+.2f}, clock: -0.5)"
         )
-    )
-    out.append(
-        LookAlike(
-            name="ticket acknowledgement",
-            ruled_out=True,
-            reason=f"both sides answer every time: {len(ups)} and {len(downs)} messages",
-        )
-    )
-    return out, verdict
+    marked = "the log marks the answers as automatic on both sides"
+    return LookAlike(name=name, ruled_out=True, reason=marked if both_marked else drifts or "no side keeps a period")

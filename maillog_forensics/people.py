@@ -1,0 +1,178 @@
+"""What people do, and how much a stretch of mail exceeds it: the yardstick of every claim that machines wrote.
+
+The tables are maxima over public collections of real mail: 803 days of a European institution (327,336 mails), Enron, nine
+months of a manufacturing company (82,876 mails) and, as an upper bound, six months of students' instant messages. A
+stretch as long as the longest that was seen among so many is one in some hundred thousand: `RARITY` nats. Evidence
+is counted in nats (natural logarithms of likelihood ratios) throughout, so that what is independent adds up.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+RARITY = 11.5
+"""What the longest stretch among about 100,000 is worth: ln(100,000)."""
+
+ALTERNATING = ((15.0, 4), (60.0, 8), (120.0, 11), (300.0, 17), (600.0, 39), (7200.0, 60), (86400.0, 120))
+"""Longest strict alternation A>B>A>… seen among people, by the gap that was never exceeded (15 s and 1 day extrapolated)."""
+
+BOTH_WAYS = (
+    (15.0, 6),
+    (30.0, 12),
+    (60.0, 18),
+    (120.0, 32),
+    (300.0, 45),
+    (600.0, 60),
+    (3600.0, 90),
+    (14400.0, 140),
+    (86400.0, 370),
+)
+"""Most messages that two people wrote each other, as many the one as the other and in any order, by the gap never exceeded."""
+
+ONE_WAY = ((15.0, 17), (60.0, 19), (300.0, 25), (600.0, 32), (1800.0, 45), (3600.0, 72), (14400.0, 80), (86400.0, 190))
+"""Most messages that one person wrote to another, whatever came back, by the gap never exceeded."""
+
+HUMAN_SPREADS = (0.55, 0.8, 1.1, 1.6)
+"""Standard deviations of the logarithm of people's answering times within one conversation (95 % are above 0.56)."""
+
+MACHINE_SPREADS = (0.01, 0.03, 0.07, 0.12, 0.2, 0.3, 0.42)
+LOOSE_SPREADS = (0.5, 0.6, 0.7)
+"""A machine that waits as it pleases, but neither writes at once nor leaves an answer for long."""
+_STRAY = (0.02, 0.12, 0.3)
+"""Share of a machine's answers that a queue, a retry or other mail puts out of time."""
+_STRAY_DENSITY = 0.12
+"""Of a delayed answer per unit of log time: anything from seconds to hours."""
+_SEARCH = 3.0
+"""Price in nats of having tried some twenty models of the machine."""
+_ROOT_2PI = 0.5 * math.log(2 * math.pi)
+
+
+def rarity(times: Sequence[float], directions: Sequence[bool] | None, table: Sequence[tuple[float, float]]) -> float:
+    """Nats by which the longest stretches of some messages are rare among people: the tail of stretch lengths is geometric.
+
+    Parameters
+    ----------
+    times
+        Seconds, ascending.
+    directions
+        Which of two wrote; None where one did.
+    table
+        `ALTERNATING`, `BOTH_WAYS` or `ONE_WAY`: what counts as a stretch, and how long people's are by the gap never exceeded.
+    """
+    best = 0.0
+    for gap_s, seen in table:
+        longest_here = count = ups = 0
+        for i, at in enumerate(times):
+            goes_on = i > 0 and at - times[i - 1] <= gap_s
+            if table is ALTERNATING and directions and i > 0:
+                goes_on = goes_on and directions[i] != directions[i - 1]
+            count, ups = (count, ups) if goes_on else (0, 0)
+            count, ups = count + 1, ups + (directions is not None and directions[i])
+            longest_here = max(longest_here, 2 * min(ups, count - ups) if table is BOTH_WAYS else count)
+        best = max(best, RARITY * longest_here / seen)
+    return best
+
+
+def log_times(seconds: Sequence[float]) -> list[float]:
+    """Logarithms of lags; a second is added, since many logs have no finer stamps."""
+    return [math.log(max(v, 0.0) + 1.0) for v in seconds]
+
+
+def against_people(lags_s: Sequence[float]) -> float:
+    """Nats for a machine that answers at a steady lag against a person within a conversation; either may now and then be late."""
+    if len(lags_s) < 3:
+        return 0.0
+    x = log_times(lags_s)
+    return _best(x, MACHINE_SPREADS) - _SEARCH - _best(x, HUMAN_SPREADS)
+
+
+def against_chance(lags_s: Sequence[float]) -> float:
+    """Nats for a machine that answers, against a sender whose mail merely happens to come next: bursty as people, or at random.
+
+    At random means without memory: the time until the next message is exponential, whenever one starts to wait. Bursty means
+    quick within a burst, at a pace as uneven as people's, with pauses between.
+    """
+    if len(lags_s) < 3:
+        return 0.0
+    x = log_times(lags_s)
+    mean = sum(math.exp(v) for v in x) / len(x)
+    # the density of an exponential time on the logarithmic scale
+    at_random = sum(v - math.log(mean) - math.exp(v) / mean for v in x)
+    machine = max(_best(x, MACHINE_SPREADS) - _SEARCH, _best(x, LOOSE_SPREADS) - 1.0)
+    return machine - max(at_random, _best(x, HUMAN_SPREADS[1:]))
+
+
+def against_own_pace(mine: Sequence[float], theirs: Sequence[float]) -> float:
+    """Nats for writing a while after what came in, against writing a while after one's own message before.
+
+    A loop's period is the sum of two waits, so that each wait is more even than the period; of a schedule that is answered the
+    period is the more even one. Both are compared as densities per second of the next message.
+    """
+    waits, periods, j = [], [], 0
+    for before, at in itertools.pairwise(mine):
+        while j < len(theirs) and theirs[j] <= at:
+            j += 1
+        if j and theirs[j - 1] >= before:
+            waits.append(at - theirs[j - 1])
+            periods.append(at - before)
+    if len(waits) < 3:
+        return 0.0
+    return _fitted(log_times(waits)) - _fitted(log_times(periods))
+
+
+def _fitted(x: list[float]) -> float:
+    """Log likelihood per second of some times, of the spread that fits best: a coarse one would decide by its own steps."""
+    ordered = sorted(x)
+    n = len(ordered)
+    half = max(2, math.ceil(n / 2))
+    start = min(range(n - half + 1), key=lambda i: ordered[i + half - 1] - ordered[i])
+    best = -math.inf
+    for stray in (*_STRAY, 0.6):
+        centre = ordered[start + half // 2]
+        spread = max(ordered[start + half - 1] - ordered[start], 0.01)
+        for _ in range(12):
+            least = 0.3 * math.exp(-centre)  # whole seconds
+            dense = [(1 - stray) / spread * math.exp(-min(0.5 * ((v - centre) / spread) ** 2, 600.0) - _ROOT_2PI) for v in x]
+            own = [d / (d + stray * _STRAY_DENSITY) for d in dense]
+            total = sum(own)
+            if total < 1e-9:
+                break
+            centre = sum(w * v for w, v in zip(own, x)) / total
+            spread = max(math.sqrt(sum(w * (v - centre) ** 2 for w, v in zip(own, x)) / total), least)
+        best = max(best, sum(math.log(d + stray * _STRAY_DENSITY) - v for d, v in zip(dense, x)))
+    return best
+
+
+def _best(x: list[float], spreads: Sequence[float]) -> float:
+    """The best log likelihood of lags spread about a centre, a share of them put out of time."""
+    ordered = sorted(x)
+    n = len(ordered)
+    centres = {sum(ordered) / n, ordered[n // 2]}
+    for share in (0.5, 0.75):
+        k = max(2, math.ceil(share * n))
+        start = min(range(n - k + 1), key=lambda i: ordered[i + k - 1] - ordered[i])
+        centres.add(sum(ordered[start : start + k]) / k)
+    best = -math.inf
+    for centre, spread, stray in itertools.product(centres, spreads, _STRAY):
+        wide = max(spread, 0.3 * math.exp(-centre))  # whole seconds
+        top = math.log((1 - stray) / wide) - _ROOT_2PI
+        floor = stray * _STRAY_DENSITY
+        total = 0.0
+        for v in ordered:
+            z = (v - centre) / wide
+            total += math.log(math.exp(top - 0.5 * z * z) + floor) if z * z < 1400 else math.log(floor)
+        best = max(best, total)
+    return best
+
+
+def kept_in_step(directions: Sequence[bool]) -> float:
+    """Nats for two sides that answer each other message for message, against two that write independently.
+
+    The number of messages by which the one is ahead of the other walks at random for independent senders, and stays within the
+    number in flight for a loop; a walk of n steps stays within m places with a probability of about cos(π/(m+1))ⁿ.
+    """
+    ahead = list(itertools.accumulate((1 if up else -1 for up in directions), initial=0))
+    places = max(ahead) - min(ahead) + 1
+    return -len(directions) * math.log(math.cos(math.pi / (places + 1)))
