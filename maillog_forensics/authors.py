@@ -84,12 +84,15 @@ def _guessed(found: pl.DataFrame, messages: pl.LazyFrame, deliveries: pl.LazyFra
     unknown = found.filter(pl.col("author").is_null())
     if unknown.is_empty():
         return found
-    to = deliveries.select("mid", "to_box")
-    asked = to.join(unknown.lazy().select("mid"), on="mid", how="semi").unique(maintain_order=True).collect()
+    # what was put into a mailbox of this very host, not relayed
+    to = deliveries.select("mid", "to_box", is_here=(pl.col("event") == "deliver") & pl.col("relay_ip").is_null())
+    asked = (
+        to.join(unknown.lazy().select("mid"), on="mid", how="semi").select("mid", "to_box").unique(maintain_order=True).collect()
+    )
     partners = asked["to_box"].unique().drop_nulls()
     others = (
         messages.filter(~is_daemonic(), pl.col("from_box").is_in(partners.implode()))
-        .select("mid", "logical", "first", author="from_box")
+        .select("mid", "logical", "first", "host_key", author="from_box")
         .join(to, on="mid")
         .unique(maintain_order=True)
         .collect()
@@ -98,7 +101,11 @@ def _guessed(found: pl.DataFrame, messages: pl.LazyFrame, deliveries: pl.LazyFra
         unknown = found.filter(pl.col("author").is_null())
         if unknown.is_empty():
             break
-        settled = found.lazy().filter(pl.col("author").is_in(partners.implode())).select("mid", "logical", "first", "author")
+        settled = (
+            found.lazy()
+            .filter(pl.col("author").is_in(partners.implode()))
+            .select("mid", "logical", "first", "host_key", "author")
+        )
         earlier = pl.concat([others, settled.join(to, on="mid").unique(maintain_order=True).collect()])
         guess = _by_conversation(unknown, asked, earlier)
         found = _with_guess(found, guess)
@@ -173,16 +180,16 @@ def _by_responder(messages: pl.LazyFrame, deliveries: pl.LazyFrame) -> pl.DataFr
 def _by_conversation(unknown: pl.DataFrame, to: pl.DataFrame, earlier: pl.DataFrame) -> pl.DataFrame:
     """Who was written to before: the latest mail from this notification's recipient, preferably to the domain it came from.
 
-    `to` has the recipients of the unknown ones, `earlier` mid, author, first and to_box of mail whose author is known.
+    `to` has the recipients of the unknown ones, `earlier` mail whose author is known: mid, author, first, host_key, to_box, is_here.
     """
     asked = (
-        unknown.select("mid", "logical", "first", "client_host")
+        unknown.select("mid", "logical", "first", "client_host", "host_key")
         .join(to, on="mid")
         .with_columns(near=pl.col("client_host").fill_null("").str.to_lowercase().str.extract(r"([^.]+\.[^.]+)$", 1))
         .sort("first", "mid")
     )
     earlier = (
-        earlier.select("mid", "author", sent="first", peer="to_box")
+        earlier.select("mid", "author", "host_key", "is_here", sent="first", peer="to_box")
         .with_columns(near=domain(pl.col("peer")).str.extract(r"([^.]+\.[^.]+)$", 1))
         .sort("sent", "mid", "peer")
     )
@@ -196,7 +203,19 @@ def _by_conversation(unknown: pl.DataFrame, to: pl.DataFrame, earlier: pl.DataFr
         tolerance=ANSWER_WITHIN,
         check_sortedness=False,
     )
-    home = asked.filter(pl.col("client_host").is_null()).join_asof(
+    # submitted on this host: the domain it came from tells nothing, but its author has his mailbox here
+    born = asked.filter(pl.col("client_host").is_null())
+    here = born.join_asof(
+        earlier.filter("is_here").select("author", "host_key", "sent", "peer"),
+        left_on="first",
+        right_on="sent",
+        by_left=["to_box", "host_key"],
+        by_right=["author", "host_key"],
+        strategy="backward",
+        tolerance=ANSWER_WITHIN,
+        check_sortedness=False,
+    )
+    anywhere = born.join_asof(
         earlier.select("author", "sent", "peer"),
         left_on="first",
         right_on="sent",
@@ -205,6 +224,7 @@ def _by_conversation(unknown: pl.DataFrame, to: pl.DataFrame, earlier: pl.DataFr
         strategy="backward",
         tolerance=ANSWER_WITHIN,
         check_sortedness=False,
-    )  # submitted on this host: the domain it came from tells nothing
-    both = pl.concat([table.select("mid", "logical", "first", "peer") for table in (same, home)]).drop_nulls("peer")
-    return both.sort("first", "mid").group_by("logical", maintain_order=True).agg(_guess=pl.col("peer").first())
+    )
+    ranked = [t.select("mid", "logical", "first", "peer", rank=pl.lit(i)) for i, t in enumerate((same, here, anywhere))]
+    both = pl.concat(ranked).drop_nulls("peer")
+    return both.sort("first", "mid", "rank").group_by("logical", maintain_order=True).agg(_guess=pl.col("peer").first())

@@ -183,7 +183,7 @@ def _examine_pair(
                 continue
             first, last = at[loop.rows[0]], at[loop.rows[-1]]
             if loop.verdict == "loop":
-                first, last = _with_the_rest(first, last, times, taken)
+                first, last = _with_the_rest(first, last, data, taken)
                 loop.rows = data["row"][first : last + 1]
             else:
                 search.set_aside[loop.verdict] = search.set_aside.get(loop.verdict, 0) + 1
@@ -192,17 +192,35 @@ def _examine_pair(
     return found
 
 
-def _with_the_rest(first: int, last: int, times: list[float], taken: list[bool]) -> tuple[int, int]:
+def _with_the_rest(first: int, last: int, data: dict[str, list[Any]], taken: list[bool]) -> tuple[int, int]:
     """The run around a loop that was proved by a part of it: further messages of the two that follow as closely.
 
-    Where several messages are in flight, only a stretch in which they happen to alternate is proved at first.
+    Where several messages are in flight, only a stretch in which they happen to alternate is proved at first. A pause (a queue
+    that stood still) is no end where the two go on at the same pace after it.
     """
+    times, up = data["second"], data["up"]
     gaps = sorted(b - a for a, b in pairwise(times[first : last + 1]))
-    border = max(2 * gaps[int(0.95 * (len(gaps) - 1))], 15.0)
-    while first > 0 and not taken[first - 1] and times[first] - times[first - 1] <= border:
-        first -= 1
-    while last + 1 < len(times) and not taken[last + 1] and times[last + 1] - times[last] <= border:
-        last += 1
+    usual = max(2 * gaps[int(0.95 * (len(gaps) - 1))], 15.0)
+
+    def reach(at: int, step: int) -> int:
+        """How far the messages follow closely from `at` on."""
+        while 0 <= at + step < len(times) and not taken[at + step] and abs(times[at + step] - times[at]) <= usual:
+            at += step
+        return at
+
+    for step in (-1, 1):
+        at = last if step > 0 else first
+        while True:
+            at = reach(at, step)
+            beyond = at + step
+            if not 0 <= beyond < len(times) or taken[beyond] or abs(times[beyond] - times[at]) > max(10 * usual, 300.0):
+                break
+            end = reach(beyond, step)
+            ups = sum(up[min(beyond, end) : max(beyond, end) + 1])
+            if min(ups, abs(end - beyond) + 1 - ups) < 3:
+                break
+            at = end
+        first, last = (first, at) if step > 0 else (at, last)
     return first, last
 
 

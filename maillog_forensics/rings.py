@@ -30,8 +30,12 @@ class CycleParameters:
     """Budget of cycles looked at in one component; its exhaustion is reported."""
     ring_nats: float = 16.0
     """For a ring of which every hop is seen."""
-    open_nats: float = 24.0
-    """For one that is closed outside our logs: an honest forwarder looks like a part of a ring, so what comes back must tell."""
+    relay_nats: float = 12.0
+    """For a relay, of which alone an open ring shows."""
+    return_nats: float = 6.0
+    """For what comes back to it, outside our logs: an honest forwarder is a relay too, and people may write to it quickly."""
+    own_pace_nats: float = -2.5
+    """Against a program that writes to a forwarder at a pace of its own."""
     min_open_turns: int = 8
     marked_share: float = 0.6
 
@@ -126,51 +130,70 @@ def _closed(cycle: list[int], found: Relays, graph: Graph, parameters: CyclePara
 
 def _open_rings(found: Relays, used: set[int], graph: Graph, parameters: CycleParameters, search: CycleSearch) -> list[Loop]:
     """Relays to which the next message comes back in step, by a way that our logs do not show."""
-    kept: list[tuple[float, float, list[Run], list[list[float]], float]] = []
+    kept: list[_Open] = []
     for came, went in found.pairs:
-        if came in used or went in used:
-            continue
         runs = [found.runs[came], found.runs[went]]
-        if min(len(r.times) for r in runs) < parameters.min_open_turns:
+        if came in used or went in used or min(len(r.times) for r in runs) < parameters.min_open_turns:
             continue
         search.candidates += 1
         begin, end = _common(runs)
-        if min(sum(begin <= t <= end for t in r.times) for r in runs) < parameters.min_open_turns:
+        asked, passed = ([t for t in r.times if begin <= t <= end] for r in runs)
+        if min(len(asked), len(passed)) < parameters.min_open_turns:
             continue
         there, stepping, lags = relays.evidence(runs[0], runs[1], begin, end)
         back, _, returns = relays.evidence(runs[1], runs[0], begin, end)
-        rare = people.rarity([t for t in runs[0].times if begin <= t <= end], None, people.ONE_WAY)
-        if there < 0 or back < 4 or there + back + stepping + rare < parameters.open_nats:
+        coming = back + people.rarity(asked, None, people.ONE_WAY)
+        if there < 0 or there + stepping < parameters.relay_nats or coming < 0.5 * parameters.return_nats:
             continue
-        kept.append((begin, end, runs, [returns, lags], there + back + stepping + rare))
+        if people.against_own_pace(asked, passed) >= parameters.own_pace_nats:
+            kept.append(_Open(begin, end, runs, [returns, lags], there + stepping, coming))
     loops = []
-    for begin, end, runs, waits, nats in _joined(kept):
-        words = f"what {graph.name(runs[-1].target)} gets is followed by the next message of {graph.name(runs[0].origin)} in step"
+    for ring in _joined(kept):
+        if ring.coming < parameters.return_nats:
+            continue
+        runs = ring.runs
+        words = f"what {graph.name(runs[-1].target)} gets is followed by the next message of {graph.name(runs[0].origin)}"
         factors: list[tuple[str, float | str, str, bool, str]] = [
-            ("evidence", round(nats, 1), f">= {parameters.open_nats:g}", True, f"{words}, by a way outside these logs")
-        ]
-        steps = _steps(runs, waits, begin, end, graph)
-        loops.append(_loop(runs, steps, begin, end, factors, False, search))
+            ("passing on", round(ring.passing, 1), f">= {parameters.relay_nats:g}", True, "each message in has one of its own that goes out, in step"),
+            ("coming back", round(ring.coming, 1), f">= {parameters.return_nats:g}", True, f"{words} at a time of its own, by a way outside these logs"),
+        ]  # fmt: skip
+        steps = _steps(runs, ring.waits, ring.begin, ring.end, graph)
+        loops.append(_loop(runs, steps, ring.begin, ring.end, factors, False, search))
     return loops
 
 
-def _joined(
-    kept: list[tuple[float, float, list[Run], list[list[float]], float]],
-) -> list[tuple[float, float, list[Run], list[list[float]], float]]:
+@dataclass(frozen=True)
+class _Open:
+    """An open ring: its span, runs, the lags of each, and the evidence for passing on and for coming back."""
+
+    begin: float
+    end: float
+    runs: list[Run]
+    waits: list[list[float]]
+    passing: float
+    coming: float
+
+
+def _joined(kept: list[_Open]) -> list[_Open]:
     """Open rings that turn together are parts of one ring."""
-    out: list[tuple[float, float, list[Run], list[list[float]], float]] = []
-    for begin, end, runs, lags, nats in sorted(kept, key=lambda x: (x[0], -x[4])):
-        turn = 2 * _usual_gap(runs[0].times) + 60
-        for i, (b, e, others, more, other_nats) in enumerate(out):
-            new = [(r, lag) for r, lag in zip(runs, lags) if r not in others]
-            together = abs(b - begin) <= turn and abs(e - end) <= turn
-            if new and together and relays.evidence(others[-1], runs[0], begin, end)[1] >= 5:
-                out[i] = (min(b, begin), max(e, end), others + [r for r, _ in new], more + [x for _, x in new], other_nats + nats)
-                break
-            if not new or together:
+    out: list[_Open] = []
+    for one in sorted(kept, key=lambda x: (x.begin, -x.passing)):
+        turn = 2 * _usual_gap(one.runs[0].times) + 60
+        for i, other in enumerate(out):
+            new = [k for k, r in enumerate(one.runs) if r not in other.runs]
+            together = abs(other.begin - one.begin) <= turn and abs(other.end - one.end) <= turn
+            if not new or (together and relays.evidence(other.runs[-1], one.runs[0], one.begin, one.end)[1] >= 5):
+                out[i] = _Open(
+                    min(other.begin, one.begin),
+                    max(other.end, one.end),
+                    other.runs + [one.runs[k] for k in new],
+                    other.waits + [one.waits[k] for k in new],
+                    other.passing + one.passing * bool(new),
+                    other.coming + one.coming * bool(new),
+                )
                 break
         else:
-            out.append((begin, end, runs, lags, nats))
+            out.append(one)
     return out
 
 
