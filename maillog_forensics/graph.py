@@ -35,6 +35,9 @@ EDGES: dict[str, pl.DataType | type[pl.DataType]] = {
 links it to the message it answers; `is_inferred`: the sender was inferred, since the log has only the null reverse-path.
 """
 
+BLOCK = 8_000_000
+"""Messages that are joined with their deliveries at a time, which bounds the memory of it."""
+
 
 @dataclass(frozen=True)
 class Graph:
@@ -143,41 +146,46 @@ def build(mail: Mail) -> Graph:
         .join(stays.lazy(), on="mid", how="left")
         .select(
             "mid",
-            "first",
             "logical",
-            "is_null",
-            author=pl.when(pl.col("is_daemonic").is_null()).then("own").otherwise("author"),
+            sent="first",
+            sender=pl.when(pl.col("is_daemonic").is_null()).then("own").otherwise("author"),
+            is_null="is_null",
             is_notification=pl.col("is_notification").fill_null(False),
             is_automatic=pl.col("is_null") | pl.col("is_user"),
             is_linked=pl.coalesce("is_linked", "has_parent"),
             is_inferred=pl.col("is_inferred").fill_null(False),
         )
+        .filter(pl.col("sender").is_not_null())
     )
     told = deliveries.filter(pl.col("to_box") != "").select(
-        "mid", "last", recipient=pl.col("to_box").cast(box).to_physical().cast(pl.UInt32)
+        "mid", arrived="last", recipient=pl.col("to_box").cast(box).to_physical().cast(pl.UInt32)
     )
-    rows = told.join(heads, on="mid").filter(pl.col("author").is_not_null()).rename({"author": "sender"}).collect()
-    edges = _once(rows).sort("sent", "mid", "recipient")
+    parts = []
+    for begin in range(0, int(stays["mid"].max() or 0) + 1, BLOCK):  # type: ignore[arg-type]
+        block = pl.col("mid").is_between(begin, begin + BLOCK - 1)
+        parts.append(told.filter(block).join(heads.filter(block), on="mid").select(*EDGES).collect())
+    edges = _once(pl.concat(parts)).sort("sent", "mid", "recipient")
     return Graph(schema.conform(edges, EDGES, "edges"), boxes, stays)
 
 
 def _once(rows: pl.DataFrame) -> pl.DataFrame:
     """One row for each (logical, sender, recipient); most have one already, and only the others are grouped."""
-    key = ["logical", "sender", "recipient"]
-    single = rows.select(pl.struct(key).is_unique()).to_series() if rows.height else pl.Series([], dtype=pl.Boolean)
-    alone = rows.filter(single).rename({"first": "sent", "last": "arrived"})
-    several = (
-        rows.filter(~single)
-        .group_by(key)
+    key = pl.col("logical").cast(pl.UInt64) * (1 << 32) + pl.col("recipient")
+    if rows.select(key.n_unique()).item() == rows.height:
+        return rows
+    several = rows.select(key.is_duplicated()).to_series()
+    grouped = (
+        rows.filter(several)
+        .group_by("logical", "sender", "recipient")
         .agg(
-            pl.col("first").min().alias("sent"),
-            pl.col("last").max().alias("arrived"),
+            pl.col("sent").min(),
+            pl.col("arrived").max(),
             pl.col("is_null", "is_notification", "is_automatic", "is_linked").any(),
             pl.col("is_inferred").all(),
             pl.col("mid").min(),
         )
     )
-    return pl.concat([alone.select(*EDGES), several.select(*EDGES)])
+    return pl.concat([rows.filter(~several), grouped.select(*EDGES)])
 
 
 def _on_one_clock(mail: Mail) -> tuple[pl.LazyFrame, pl.LazyFrame]:
@@ -205,9 +213,15 @@ def _boxes(messages: pl.LazyFrame, deliveries: pl.LazyFrame, written: pl.DataFra
 
 def _stays(messages: pl.LazyFrame) -> pl.DataFrame:
     """mid and logical: the first stay of the same Message-ID."""
-    hashed = messages.select("mid", _a=pl.col("logical").hash(1), _b=pl.col("logical").hash(2)).collect()
-    firsts = hashed.group_by("_a", "_b").agg(logical=pl.col("mid").min())
-    return hashed.join(firsts, on=["_a", "_b"], how="left", maintain_order="left").select("mid", "logical")
+    hashed = messages.select("mid", _a=pl.col("logical").hash(1)).collect()
+    if hashed["_a"].n_unique() == hashed.height:
+        return hashed.select("mid", logical="mid")
+    several = hashed.filter(pl.col("_a").is_duplicated())
+    again = messages.join(several.lazy().select("mid"), on="mid", how="semi").select("mid", _b=pl.col("logical").hash(2))
+    several = several.join(again.collect(), on="mid", how="left")
+    firsts = several.group_by("_a", "_b").agg(logical=pl.col("mid").min())
+    known = several.join(firsts, on=["_a", "_b"], how="left").select("mid", "logical")
+    return hashed.select("mid").join(known, on="mid", how="left").select("mid", logical=pl.coalesce("logical", "mid"))
 
 
 def _machines(messages: pl.LazyFrame, column: str) -> pl.Expr:

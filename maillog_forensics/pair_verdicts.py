@@ -79,6 +79,8 @@ def judge(names: tuple[str, str], data: dict[str, list[Any]], span: list[int], p
         return None
     flips = sum(a != b for a, b in pairwise(up))
     one_at_a_time = flips >= parameters.alternating * (n - 1)
+    if people.kept_in_step(up) < min(parameters.apart_nats, parameters.marked_apart_nats):
+        return None
     sides = [_side(names, side, data, span, one_at_a_time, parameters) for side in (True, False)]
     marked = [s.is_marked for s in sides]
     factors: list[tuple[str, float | str, str, bool, str]] = []

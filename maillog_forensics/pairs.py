@@ -63,22 +63,26 @@ def find_pairs(graph: Graph, parameters: PairParameters = PairParameters()) -> t
     search = PairSearch()
     table = _both_ways(graph.edges, parameters, search)
     striking = _striking(table, parameters)
-    pairs = table.join(striking, on="key", how="semi", maintain_order="left")
-    if striking.height > parameters.max_pairs:
-        search.truncated = striking.height - parameters.max_pairs
-        pairs = pairs.join(striking.sort("key").head(parameters.max_pairs), on="key", how="semi", maintain_order="left")
+    keys = striking.select("key").unique().sort("key")
+    search.truncated = max(0, keys.height - parameters.max_pairs)
+    pairs = table.join(keys.head(parameters.max_pairs), on="key", how="semi", maintain_order="left")
     facts = graph.edges.lazy().with_row_index("row").select("row", "is_null", "is_automatic", "is_linked", "is_notification")
     pairs = pairs.lazy().join(facts, on="row", how="left", maintain_order="left").collect()
+    stretches = striking.sort("scale", "begin", descending=[True, False]).partition_by("key", as_dict=True)
     loops: list[Loop] = []
     for (key,), part in pairs.partition_by("key", as_dict=True, maintain_order=True).items():
         names = (graph.name(int(key) >> 32), graph.name(int(key) & 0xFFFFFFFF))
         data = part.with_columns(second=pl.col("us") / 1e6).select(_COLUMNS).to_dict(as_series=False)
-        loops += _examine_pair(names, data, parameters, search)
+        spans = [
+            range(part["us"].search_sorted(begin, "left"), part["us"].search_sorted(end, "right"))
+            for begin, end in stretches[key,].select("begin", "end").iter_rows()
+        ]
+        loops += _examine_pair(names, data, spans, parameters, search)
     return loops, search
 
 
 def _both_ways(edges: pl.DataFrame, parameters: PairParameters, search: PairSearch) -> pl.DataFrame:
-    """key, us, row, up, signs: the mail of pairs of which both wrote, by pair and time; `up`: the one with the lower number wrote."""
+    """key, us, row, up, signs: the mail of pairs of which both wrote, by pair and, as the edges are, by time; `up`: the one with the lower number wrote."""
     low, high = pl.min_horizontal("sender", "recipient"), pl.max_horizontal("sender", "recipient")
     pairs = (
         edges.lazy()
@@ -98,11 +102,11 @@ def _both_ways(edges: pl.DataFrame, parameters: PairParameters, search: PairSear
         pl.min_horizontal(pl.col("ups"), pl.col("n") - pl.col("ups")) >= 2, pl.col("n") >= parameters.min_marked
     ).select("key")
     search.candidates = kept.height
-    return pairs.join(kept, on="key", how="semi").sort("key", "us", "row")
+    return pairs.join(kept, on="key", how="semi", maintain_order="left").sort("key", maintain_order=True)
 
 
 def _striking(table: pl.DataFrame, parameters: PairParameters) -> pl.DataFrame:
-    """The keys of pairs with a stretch, at some scale, that might pass for a machine's."""
+    """key, scale, begin, end: the stretches of pairs, at each scale, that might pass for a machine's."""
     found = []
     for scale in sorted((s for s in parameters.scales_s if s <= parameters.window_s), reverse=True) or [parameters.window_s]:
         gap = pl.col("us").diff().fill_null(0)
@@ -115,12 +119,12 @@ def _striking(table: pl.DataFrame, parameters: PairParameters) -> pl.DataFrame:
         table = table.join(long_enough.select("run"), on="run", how="semi", maintain_order="left")
         if table.is_empty():
             break
-        found.append(_promising(table, parameters))
-    return pl.concat(found).unique() if found else table.select("key")
+        found.append(_promising(table, parameters).with_columns(scale=pl.lit(float(scale))))
+    return pl.concat(found) if found else pl.DataFrame(schema=dict.fromkeys(("key", "scale", "begin", "end"), pl.Int64))
 
 
 def _promising(table: pl.DataFrame, parameters: PairParameters) -> pl.DataFrame:
-    """The keys of runs that are long at their pace, or of which a side answers at a steady lag, or that are marked."""
+    """key, begin, end of runs that are long at their pace, or of which a side answers at a steady lag, or that are marked."""
     same = pl.col("run") == pl.col("run").shift()
     gap = (pl.when(same).then(pl.col("us").diff()) / 1e6).alias("gap")
     flip = (same & (pl.col("up") != pl.col("up").shift())).alias("flip")
@@ -136,7 +140,7 @@ def _promising(table: pl.DataFrame, parameters: PairParameters) -> pl.DataFrame:
         .with_columns(gap, flip)
         .group_by("run")
         .agg(
-            pl.col("key").first(), pl.col("signs").sum(), *steady,
+            pl.col("key").first(), pl.col("signs").sum(), *steady, begin=pl.col("us").first(), end=pl.col("us").last(),
             n=pl.len(), flips=pl.col("flip").sum(), usual=pl.col("gap").quantile(0.9),
         )
         .collect()
@@ -149,7 +153,7 @@ def _promising(table: pl.DataFrame, parameters: PairParameters) -> pl.DataFrame:
     return runs.filter(
         (rare + even >= _SLACK * parameters.people_nats) & (pl.col("n") >= parameters.min_messages)
         | (pl.col("signs") >= 0.25 * pl.col("n"))
-    ).select("key")
+    ).select("key", "begin", "end")
 
 
 def _longest(table: Sequence[tuple[float, float]]) -> pl.Expr:
@@ -163,32 +167,24 @@ def _longest(table: Sequence[tuple[float, float]]) -> pl.Expr:
 
 
 def _examine_pair(
-    names: tuple[str, str], data: dict[str, list[Any]], parameters: PairParameters, search: PairSearch
+    names: tuple[str, str], data: dict[str, list[Any]], spans: list[range], parameters: PairParameters, search: PairSearch
 ) -> list[Loop]:
-    times: list[float] = data["second"]
-    taken = [False] * len(times)
+    """The loops in some stretches of a pair's history; what one took is not looked at again."""
+    taken = [False] * len(data["row"])
     at = {r: k for k, r in enumerate(data["row"])}
     found: list[Loop] = []
-    for scale in parameters.scales_s:
-        if scale > parameters.window_s:
+    for span in spans:
+        loop = examine(names, data, [k for k in span if not taken[k]], parameters)
+        if loop is None:
             continue
-        start = 0
-        for i in range(1, len(times) + 1):
-            if i < len(times) and times[i] - times[i - 1] <= scale:
-                continue
-            stretch = [k for k in range(start, i) if not taken[k]]
-            start = i
-            loop = examine(names, data, stretch, parameters)
-            if loop is None:
-                continue
-            first, last = at[loop.rows[0]], at[loop.rows[-1]]
-            if loop.verdict == "loop":
-                first, last = _with_the_rest(first, last, data, taken)
-                loop.rows = data["row"][first : last + 1]
-            else:
-                search.set_aside[loop.verdict] = search.set_aside.get(loop.verdict, 0) + 1
-            taken[first : last + 1] = [True] * (last + 1 - first)
-            found.append(loop)
+        first, last = at[loop.rows[0]], at[loop.rows[-1]]
+        if loop.verdict == "loop":
+            first, last = _with_the_rest(first, last, data, taken)
+            loop.rows = data["row"][first : last + 1]
+        else:
+            search.set_aside[loop.verdict] = search.set_aside.get(loop.verdict, 0) + 1
+        taken[first : last + 1] = [True] * (last + 1 - first)
+        found.append(loop)
     return found
 
 

@@ -34,18 +34,20 @@ BOTH_WAYS = (
 ONE_WAY = ((15.0, 17), (60.0, 19), (300.0, 25), (600.0, 32), (1800.0, 45), (3600.0, 72), (14400.0, 80), (86400.0, 190))
 """Most messages that one person wrote to another, whatever came back, by the gap never exceeded."""
 
-HUMAN_SPREADS = (0.55, 0.8, 1.1, 1.6)
-"""Standard deviations of the logarithm of people's answering times within one conversation (95 % are above 0.56)."""
-
-MACHINE_SPREADS = (0.01, 0.03, 0.07, 0.12, 0.2, 0.3, 0.42)
-LOOSE_SPREADS = (0.5, 0.6, 0.7)
+HUMAN_SPREADS = (0.55, 1.6)
+"""Standard deviation of the logarithm of people's answering times within one conversation, from … to (95 % are above 0.56)."""
+BURST_SPREADS = (0.8, 1.6)
+"""The same of the times between messages of one person's burst."""
+MACHINE_SPREADS = (0.01, 0.42)
+"""The same of a machine."""
+LOOSE_SPREADS = (0.42, 0.7)
 """A machine that waits as it pleases, but neither writes at once nor leaves an answer for long."""
 _STRAY = (0.02, 0.12, 0.3)
 """Share of a machine's answers that a queue, a retry or other mail puts out of time."""
 _STRAY_DENSITY = 0.12
 """Of a delayed answer per unit of log time: anything from seconds to hours."""
 _SEARCH = 3.0
-"""Price in nats of having tried some twenty models of the machine."""
+"""Price in nats of having fitted the machine's centre, spread and strays."""
 _ROOT_2PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -85,7 +87,7 @@ def against_people(lags_s: Sequence[float]) -> float:
     if len(lags_s) < 3:
         return 0.0
     x = log_times(lags_s)
-    return _best(x, MACHINE_SPREADS) - _SEARCH - _best(x, HUMAN_SPREADS)
+    return _best(x, *MACHINE_SPREADS)[0] - _SEARCH - _best(x, *HUMAN_SPREADS)[0]
 
 
 def against_chance(lags_s: Sequence[float]) -> float:
@@ -100,8 +102,8 @@ def against_chance(lags_s: Sequence[float]) -> float:
     mean = sum(math.exp(v) for v in x) / len(x)
     # the density of an exponential time on the logarithmic scale
     at_random = sum(v - math.log(mean) - math.exp(v) / mean for v in x)
-    machine = max(_best(x, MACHINE_SPREADS) - _SEARCH, _best(x, LOOSE_SPREADS) - 1.0)
-    return machine - max(at_random, _best(x, HUMAN_SPREADS[1:]))
+    machine = max(_best(x, *MACHINE_SPREADS)[0] - _SEARCH, _best(x, *LOOSE_SPREADS)[0] - 1.0)
+    return machine - max(at_random, _best(x, *BURST_SPREADS)[0])
 
 
 def against_own_pace(mine: Sequence[float], theirs: Sequence[float]) -> float:
@@ -119,52 +121,37 @@ def against_own_pace(mine: Sequence[float], theirs: Sequence[float]) -> float:
             periods.append(at - before)
     if len(waits) < 3:
         return 0.0
-    return _fitted(log_times(waits)) - _fitted(log_times(periods))
+    patient = (*_STRAY, 0.6)
+    return _best(log_times(waits), 0.001, 0.5, patient)[1] - _best(log_times(periods), 0.001, 0.5, patient)[1]
 
 
-def _fitted(x: list[float]) -> float:
-    """Log likelihood per second of some times, of the spread that fits best: a coarse one would decide by its own steps."""
+def _best(x: list[float], low: float, high: float, strays: Sequence[float] = _STRAY) -> tuple[float, float]:
+    """The best log likelihood of lags spread about a centre, a share of them put out of time; and that per second.
+
+    The spread is between `low` and `high`; centre and spread are fitted by expectation and maximisation.
+    """
     ordered = sorted(x)
     n = len(ordered)
     half = max(2, math.ceil(n / 2))
     start = min(range(n - half + 1), key=lambda i: ordered[i + half - 1] - ordered[i])
-    best = -math.inf
-    for stray in (*_STRAY, 0.6):
-        centre = ordered[start + half // 2]
-        spread = max(ordered[start + half - 1] - ordered[start], 0.01)
-        for _ in range(12):
-            least = 0.3 * math.exp(-centre)  # whole seconds
-            dense = [(1 - stray) / spread * math.exp(-min(0.5 * ((v - centre) / spread) ** 2, 600.0) - _ROOT_2PI) for v in x]
-            own = [d / (d + stray * _STRAY_DENSITY) for d in dense]
-            total = sum(own)
-            if total < 1e-9:
-                break
-            centre = sum(w * v for w, v in zip(own, x)) / total
-            spread = max(math.sqrt(sum(w * (v - centre) ** 2 for w, v in zip(own, x)) / total), least)
-        best = max(best, sum(math.log(d + stray * _STRAY_DENSITY) - v for d, v in zip(dense, x)))
-    return best
-
-
-def _best(x: list[float], spreads: Sequence[float]) -> float:
-    """The best log likelihood of lags spread about a centre, a share of them put out of time."""
-    ordered = sorted(x)
-    n = len(ordered)
-    centres = {sum(ordered) / n, ordered[n // 2]}
-    for share in (0.5, 0.75):
-        k = max(2, math.ceil(share * n))
-        start = min(range(n - k + 1), key=lambda i: ordered[i + k - 1] - ordered[i])
-        centres.add(sum(ordered[start : start + k]) / k)
-    best = -math.inf
-    for centre, spread, stray in itertools.product(centres, spreads, _STRAY):
-        wide = max(spread, 0.3 * math.exp(-centre))  # whole seconds
-        top = math.log((1 - stray) / wide) - _ROOT_2PI
+    best, jacobian = -math.inf, sum(x)
+    for stray in strays:
         floor = stray * _STRAY_DENSITY
-        total = 0.0
-        for v in ordered:
-            z = (v - centre) / wide
-            total += math.log(math.exp(top - 0.5 * z * z) + floor) if z * z < 1400 else math.log(floor)
+        centre = sum(ordered[start : start + half]) / half
+        spread, total = min(max(ordered[start + half - 1] - ordered[start], low, 0.01), high), -math.inf
+        for _ in range(10):
+            spread = max(spread, 0.3 * math.exp(-centre))  # whole seconds
+            peak = (1 - stray) * math.exp(-_ROOT_2PI) / spread
+            dense = [peak * math.exp(-min(0.5 * ((v - centre) / spread) ** 2, 700.0)) for v in ordered]
+            before, total = total, sum(math.log(d + floor) for d in dense)
+            if total - before < 0.02:
+                break
+            own = [d / (d + floor) for d in dense]
+            weight = sum(own) or 1.0
+            centre = sum(w * v for w, v in zip(own, ordered)) / weight
+            spread = min(max(math.sqrt(sum(w * (v - centre) ** 2 for w, v in zip(own, ordered)) / weight), low), high)
         best = max(best, total)
-    return best
+    return best, best - jacobian
 
 
 def kept_in_step(directions: Sequence[bool]) -> float:

@@ -54,12 +54,12 @@ def find_relays(graph: Graph, window_s: float, min_turns: int) -> Relays:
     )
     pairs = _in_step(table, _overlapping(shapes, window_s), window_s, min_turns)
     used = pl.concat([pairs["came"], pairs["went"]]).unique()
-    runs = {
-        int(run): Run(part["sender"][0], part["recipient"][0], (part["us"] / 1e6).to_list(), part["row"].to_list())
-        for (run,), part in table.filter(pl.col("run").is_in(used.implode()))
-        .partition_by("run", as_dict=True, maintain_order=True)
-        .items()
-    }
+    kept = (
+        table.filter(pl.col("run").is_in(used.implode()))
+        .group_by("run", maintain_order=True)
+        .agg(pl.col("sender").first(), pl.col("recipient").first(), second=pl.col("us") / 1e6, row=pl.col("row"))
+    )
+    runs = {run: Run(sender, recipient, times, rows) for run, sender, recipient, times, rows in kept.iter_rows()}
     return Relays(runs, sorted(pairs.select("came", "went").iter_rows()))
 
 
@@ -92,7 +92,7 @@ def trim(arrows: pl.DataFrame) -> pl.DataFrame:
 
 def _runs(table: pl.DataFrame, window_s: float, min_turns: int) -> pl.DataFrame:
     """key, row, us, run, sender, recipient: the runs of at least `min_turns` messages."""
-    table = table.sort("key", "us", "row")
+    table = table.sort("key", maintain_order=True)
     border = (pl.col("key") != pl.col("key").shift()) | (pl.col("us").diff() > MAX_TURN * window_s * 1e6)
     table = table.with_columns(run=border.fill_null(True).cum_sum().cast(pl.UInt32))
     long_enough = table.group_by("run").len().filter(pl.col("len") >= min_turns)

@@ -5,6 +5,8 @@ Where a hop is not in our logs, the ring shows as relays that the next message c
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
@@ -131,6 +133,7 @@ def _closed(cycle: list[int], found: Relays, graph: Graph, parameters: CyclePara
 def _open_rings(found: Relays, used: set[int], graph: Graph, parameters: CycleParameters, search: CycleSearch) -> list[Loop]:
     """Relays to which the next message comes back in step, by a way that our logs do not show."""
     kept: list[_Open] = []
+    tried = Counter(found.runs[came].target for came, _ in found.pairs)
     for came, went in found.pairs:
         runs = [found.runs[came], found.runs[went]]
         if came in used or went in used or min(len(r.times) for r in runs) < parameters.min_open_turns:
@@ -143,7 +146,8 @@ def _open_rings(found: Relays, used: set[int], graph: Graph, parameters: CyclePa
         there, stepping, lags = relays.evidence(runs[0], runs[1], begin, end)
         back, _, returns = relays.evidence(runs[1], runs[0], begin, end)
         coming = back + people.rarity(asked, None, people.ONE_WAY)
-        if there < 0 or there + stepping < parameters.relay_nats or coming < 0.5 * parameters.return_nats:
+        coming -= math.log(tried[runs[0].target])  # a hub has as many chances
+        if min(there, back) < 0 or there + stepping < parameters.relay_nats or coming < 0.5 * parameters.return_nats:
             continue
         if people.against_own_pace(asked, passed) >= parameters.own_pace_nats:
             kept.append(_Open(begin, end, runs, [returns, lags], there + stepping, coming))
