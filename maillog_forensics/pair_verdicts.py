@@ -27,6 +27,8 @@ class PairParameters:
     marked_share: float = 0.6
     people_nats: float = 18.0
     """Against two people: `people.RARITY` is the longest stretch seen in years, this is 600 times rarer."""
+    length_alone_nats: float = 12.0
+    """More, where no side answers more steadily than people: what alone would tell is that they keep it up too long."""
     sender_nats: float = 6.0
     """Against a person, or a program at random, whose mail a machine acknowledges: such pairs are few, so it takes less."""
     own_pace_nats: float = -2.5
@@ -93,8 +95,8 @@ def judge(names: tuple[str, str], data: dict[str, list[Any]], span: list[int], p
         nats, needed, name, words = explained
         if nats < needed:
             return None
-        factors.append((name, round(nats, 1), f">= {needed:g}", True, f"{words}: {nats:.1f} nats against it"))
-        looks.append(LookAlike(name=name, ruled_out=True, reason=f"{words}; {nats:.1f} nats against it, {needed:g} needed"))
+        factors.append((name, round(nats, 1), f">= {needed:.3g}", True, f"{words}: {nats:.1f} nats against it"))
+        looks.append(LookAlike(name=name, ruled_out=True, reason=f"{words}; {nats:.1f} nats against it, {needed:.3g} needed"))
     for s in sides:
         if s.step.marked:
             what = "the null reverse-path, a logged parent, or a responder's transport"
@@ -171,7 +173,9 @@ def _as_people(times: list[float], up: list[bool], sides: list[_Side], parameter
     words = (
         f"{len(up)} messages with hardly a gap above {gap_s:.0f} s, answering times varying by {spread} (people: 0.56 and more)"
     )
-    return rare + sum(s.steady for s in sides), parameters.people_nats, "people writing quickly", words
+    steady = sum(s.steady for s in sides)
+    needed = parameters.people_nats + parameters.length_alone_nats * max(0.0, 1 - steady / parameters.steady_nats)
+    return rare + steady, needed, "people writing quickly", words
 
 
 def _as_sender(x: _Side, y: _Side, parameters: PairParameters) -> _Explanation | None:
@@ -263,7 +267,7 @@ def _by_the_clock(sides: list[_Side], parameters: PairParameters) -> LookAlike:
             continue
         least = parameters.marked_pace_nats if x.is_marked and not clock.is_round else parameters.clock_pace_nats
         inconclusive = clock.is_round and clock.drift < 0.95 and not x.is_marked
-        if pace <= least and (clock.is_clock or inconclusive):
+        if pace <= least * max(1.0, len(x.step.times) / 20) and (clock.is_clock or inconclusive):
             words = f"{x.step.origin} writes every {clock.period_s:.1f} s"
             told = (
                 "and keeps to that clock; a loop's phase drifts"

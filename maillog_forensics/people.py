@@ -48,6 +48,8 @@ _STRAY_DENSITY = 0.12
 """Of a delayed answer per unit of log time: anything from seconds to hours."""
 _SEARCH = 3.0
 """Price in nats of having fitted the machine's centre, spread and strays."""
+SHORTEST_CLOCK_S = 12.0
+"""Nobody schedules mail more often; a shorter period is a machine's own."""
 _ROOT_2PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -87,7 +89,7 @@ def against_people(lags_s: Sequence[float]) -> float:
     if len(lags_s) < 3:
         return 0.0
     x = log_times(lags_s)
-    return _best(x, *MACHINE_SPREADS)[0] - _SEARCH - _best(x, *HUMAN_SPREADS)[0]
+    return max(_best(x, *MACHINE_SPREADS)[0], _edged(x) - 1.0) - _SEARCH - _best(x, *HUMAN_SPREADS)[0]
 
 
 def against_chance(lags_s: Sequence[float]) -> float:
@@ -102,7 +104,7 @@ def against_chance(lags_s: Sequence[float]) -> float:
     mean = sum(math.exp(v) for v in x) / len(x)
     # the density of an exponential time on the logarithmic scale
     at_random = sum(v - math.log(mean) - math.exp(v) / mean for v in x)
-    machine = max(_best(x, *MACHINE_SPREADS)[0] - _SEARCH, _best(x, *LOOSE_SPREADS)[0] - 1.0)
+    machine = max(_best(x, *MACHINE_SPREADS)[0] - _SEARCH, _edged(x) - 1.0 - _SEARCH, _best(x, *LOOSE_SPREADS)[0] - 1.0)
     return machine - max(at_random, _best(x, *BURST_SPREADS)[0])
 
 
@@ -119,13 +121,13 @@ def against_own_pace(mine: Sequence[float], theirs: Sequence[float]) -> float:
         if j and theirs[j - 1] >= before:
             waits.append(at - theirs[j - 1])
             periods.append(at - before)
-    if len(waits) < 3:
+    if len(waits) < 3 or sorted(periods)[len(periods) // 2] < SHORTEST_CLOCK_S:
         return 0.0
-    patient = (*_STRAY, 0.6)
-    return _best(log_times(waits), 0.001, 0.5, patient)[1] - _best(log_times(periods), 0.001, 0.5, patient)[1]
+    own, answering = (_best(log_times(v), 1e-6, 0.5, (*_STRAY, 0.6), grain_s=0.6)[1] for v in (periods, waits))
+    return answering - own
 
 
-def _best(x: list[float], low: float, high: float, strays: Sequence[float] = _STRAY) -> tuple[float, float]:
+def _best(x: list[float], low: float, high: float, strays: Sequence[float] = _STRAY, grain_s: float = 0.3) -> tuple[float, float]:
     """The best log likelihood of lags spread about a centre, a share of them put out of time; and that per second.
 
     The spread is between `low` and `high`; centre and spread are fitted by expectation and maximisation.
@@ -140,7 +142,7 @@ def _best(x: list[float], low: float, high: float, strays: Sequence[float] = _ST
         centre = sum(ordered[start : start + half]) / half
         spread, total = min(max(ordered[start + half - 1] - ordered[start], low, 0.01), high), -math.inf
         for _ in range(10):
-            spread = max(spread, 0.3 * math.exp(-centre))  # whole seconds
+            spread = max(spread, grain_s * math.exp(-centre))  # whole seconds
             peak = (1 - stray) * math.exp(-_ROOT_2PI) / spread
             dense = [peak * math.exp(-min(0.5 * ((v - centre) / spread) ** 2, 700.0)) for v in ordered]
             before, total = total, sum(math.log(d + floor) for d in dense)
@@ -152,6 +154,20 @@ def _best(x: list[float], low: float, high: float, strays: Sequence[float] = _ST
             spread = min(max(math.sqrt(sum(w * (v - centre) ** 2 for w, v in zip(own, ordered)) / weight), low), high)
         best = max(best, total)
     return best, best - jacobian
+
+
+def _edged(x: list[float]) -> float:
+    """Log likelihood of lags with a sharp lower edge and a tail: a machine that is never early, but that queues make late."""
+    ordered = sorted(x)
+    n, best = len(ordered), -math.inf
+    for at in {n // 20, n // 8, n // 4}:
+        edge = ordered[at]
+        late = sum(max(0.0, v - edge) for v in ordered) / n
+        early = math.sqrt(sum(min(0.0, v - edge) ** 2 for v in ordered) / (at + 1))
+        tail, rise = min(max(late, 0.05), 1.2), min(max(early, 0.05, 0.5 * math.exp(-edge)), 0.2)
+        peak = -math.log(tail + rise * math.exp(_ROOT_2PI) / 2)
+        best = max(best, sum(peak - ((v - edge) / tail if v > edge else 0.5 * ((v - edge) / rise) ** 2) for v in ordered))
+    return best
 
 
 def kept_in_step(directions: Sequence[bool]) -> float:

@@ -12,8 +12,7 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from statistics import median
 
-SHORTEST_CLOCK_S = 12.0
-"""Nobody schedules mail more often; a shorter period is a machine's own."""
+from maillog_forensics import people
 
 ROUND_PERIODS = (15, 20, 30, 45, 60, 90, 120, 180, 300, 600, 900, 1200, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
 """Periods that people give to schedulers (seconds)."""
@@ -96,15 +95,15 @@ def clock(times: list[float]) -> Clock | None:
     bottom = sum(d * d for d in turns)
     correlation = top / bottom if bottom > 0 else 0.0
     drift = sd_rest / sd_turn if sd_turn > 0 else 0.0
-    if slope < SHORTEST_CLOCK_S:
+    if slope < people.SHORTEST_CLOCK_S:
         return Clock(slope, drift, correlation, False, False)
     near = any(abs(slope - p) <= 0.004 * p + 0.05 for p in ROUND_PERIODS)
     if sd_turn < 1e-9:
         follows = True
     elif n >= 24:
-        follows = (drift < 0.85 and correlation < -0.28) or (near and drift < 1.0)
+        follows = (drift < 0.85 and correlation < -0.28) or (near and drift < 0.85 and correlation < -0.2)
     elif n >= 12:  # a loop's residual is hardly larger than a clock's yet: only a round period or both signs together tell
-        follows = (drift < 0.75 and correlation < -0.38) or (near and drift < 0.95)
+        follows = (drift < 0.75 and correlation < -0.38) or (near and drift < 0.85 and correlation < -0.2)
     else:
         follows = near and sd_rest < 0.02 * slope
     return Clock(slope, drift, correlation, follows, near)
