@@ -61,6 +61,8 @@ class _Side:
     lags_s: list[float]
     steady: float
     """Nats against people's answering times."""
+    pace: float
+    """Nats for writing because of what came in, against a pace of its own."""
 
 
 def judge(names: tuple[str, str], data: dict[str, list[Any]], span: list[int], parameters: PairParameters) -> Loop | None:
@@ -119,11 +121,13 @@ def _side(
     times, second = [data["second"][k] for k in mine], data["second"]
     lags_s = [second[b] - second[a] for a, b in pairwise(span) if data["up"][a] is not side and data["up"][b] is side]
     steady = people.against_people(lags_s)
+    pace = people.against_own_pace(times, [second[k] for k in theirs])
     if not one_at_a_time:
         asked = [second[k] for k in theirs]
         aligned, wander = rhythm.align(asked, times) or ([], math.inf)
         if wander <= parameters.max_wander:  # people's bursts, aligned first to first, look steadier than they are
             steady = max(steady, people.against_people(aligned))
+            pace = max(pace, people.aligned_against_own_pace(aligned, times))
         lags_s = max(lags_s, aligned, rhythm.in_turn(asked, times), key=people.against_chance)
     to_daemon = target.startswith(("mailer-daemon@", "postmaster@"))  # people don't write there again and again
     signs = len(mine) if to_daemon else sum(data["is_automatic"][k] or data["is_linked"][k] for k in mine)
@@ -141,6 +145,7 @@ def _side(
         signs >= parameters.marked_share * len(mine),
         lags_s,
         max(0.0, steady),
+        pace,
     )
 
 
@@ -159,8 +164,6 @@ def _explanations(
     yield _as_people(times, up, sides, parameters)
     for x, y in (sides, sides[::-1]):
         yield _as_sender(x, y, parameters)
-    for x, y in (sides, sides[::-1]):
-        yield _at_own_pace(x, y, parameters)
 
 
 def _as_people(times: list[float], up: list[bool], sides: list[_Side], parameters: PairParameters) -> _Explanation | None:
@@ -186,15 +189,6 @@ def _as_sender(x: _Side, y: _Side, parameters: PairParameters) -> _Explanation |
     nats = people.rarity(x.step.times, None, people.ONE_WAY) + people.against_chance(x.lags_s)
     words = f"{x.step.origin} wrote {len(x.step.times)} times, {_lag(x)} after what it received"
     return nats, parameters.sender_nats, "ticket acknowledgement", words
-
-
-def _at_own_pace(x: _Side, y: _Side, parameters: PairParameters) -> _Explanation | None:
-    """A program `x` that writes at a pace of its own, and is answered."""
-    if x.is_marked:
-        return None
-    nats = people.against_own_pace(x.step.times, y.step.times)
-    words = f"{x.step.origin} keeps to its lag after what it received at least as well as to a pace of its own"
-    return nats, parameters.own_pace_nats, "regular sender and its answers", words
 
 
 def _apart(up: list[bool], needed: float) -> _Explanation:
@@ -229,8 +223,8 @@ def _loop(
 ) -> Loop:
     n = len(span)
     both_marked = all(s.is_marked for s in sides)
-    clock = _by_the_clock(sides, parameters)
-    verdict = "loop" if clock.ruled_out else clock.name
+    paces = [_by_the_clock(sides, parameters), _at_own_pace(sides, parameters)]
+    verdict = next((look.name for look in paces if not look.ruled_out), "loop")
     least_of = [(float(value), float(least[3:])) for _, value, least, _, _ in factors if least.startswith(">= ")]
     margin = max(1.0, min((value / least for value, least in least_of if least > 0), default=3.0))
     proven = both_marked or any(s.step.linked >= parameters.marked_share * len(s.step.times) for s in sides)
@@ -249,7 +243,7 @@ def _loop(
         level,
         score if verdict == "loop" else min(score, 0.4),
         factors,
-        [clock, *looks],
+        [*paces, *looks],
         turns=min(len(s.step.times) for s in sides),
         period_s=sum(s.step.lags.median_s for s in sides if s.step.lags) if all(s.step.lags for s in sides) else None,
         verdict=verdict,
@@ -261,8 +255,8 @@ def _by_the_clock(sides: list[_Side], parameters: PairParameters) -> LookAlike:
     name = "echo probe or schedulers of one period"
     both_marked = all(s.is_marked for s in sides)
     drifts = ""
-    for x, y in (sides, sides[::-1]):
-        clock, pace = rhythm.clock(x.step.times), people.against_own_pace(x.step.times, y.step.times)
+    for x in sides:
+        clock, pace = rhythm.clock(x.step.times), x.pace
         if clock is None or x.step.linked >= parameters.marked_share * len(x.step.times):
             continue
         least = parameters.marked_pace_nats if x.is_marked and not clock.is_round else parameters.clock_pace_nats
@@ -281,3 +275,17 @@ def _by_the_clock(sides: list[_Side], parameters: PairParameters) -> LookAlike:
         )
     marked = "the log marks the answers as automatic on both sides"
     return LookAlike(name=name, ruled_out=True, reason=marked if both_marked else drifts or "no side keeps a period")
+
+
+def _at_own_pace(sides: list[_Side], parameters: PairParameters) -> LookAlike:
+    """A program that writes at a pace of its own, if not by the clock, and is answered."""
+    name = "regular sender and its answers"
+    unmarked = [s for s in sides if not s.is_marked]
+    for x in unmarked:
+        if x.pace < parameters.own_pace_nats:
+            reason = f"{x.step.origin} keeps more evenly to a pace of its own than to what it received ({x.pace:.1f} nats)"
+            return LookAlike(name=name, ruled_out=False, reason=reason)
+    words = ", ".join(
+        f"{x.step.origin} keeps as evenly to what it received as to a pace of its own ({x.pace:.1f} nats)" for x in unmarked
+    )
+    return LookAlike(name=name, ruled_out=True, reason=words or "the log marks the answers as automatic on both sides")

@@ -121,9 +121,20 @@ def against_own_pace(mine: Sequence[float], theirs: Sequence[float]) -> float:
         if j and theirs[j - 1] >= before:
             waits.append(at - theirs[j - 1])
             periods.append(at - before)
-    if len(waits) < 3 or sorted(periods)[len(periods) // 2] < SHORTEST_CLOCK_S:
+    return _evener(waits, periods)
+
+
+def aligned_against_own_pace(lags_s: Sequence[float], mine: Sequence[float]) -> float:
+    """The same where several messages are in flight, so that the latest that came in is not the one that is answered."""
+    return _evener(lags_s, [b - a for a, b in itertools.pairwise(mine)])
+
+
+def _evener(waits: Sequence[float], periods: Sequence[float]) -> float:
+    """Nats by which waits are more even than periods, as densities per second of the next message."""
+    n = min(len(waits), len(periods))
+    if n < 3 or sorted(periods)[len(periods) // 2] < SHORTEST_CLOCK_S:
         return 0.0
-    own, answering = (_best(log_times(v), 1e-6, 0.5, (*_STRAY, 0.6), grain_s=0.6)[1] for v in (periods, waits))
+    own, answering = (_best(log_times(v), 1e-6, 0.5, (*_STRAY, 0.6), grain_s=0.6)[1] * n / len(v) for v in (periods, waits))
     return answering - own
 
 
@@ -173,9 +184,17 @@ def _edged(x: list[float]) -> float:
 def kept_in_step(directions: Sequence[bool]) -> float:
     """Nats for two sides that answer each other message for message, against two that write independently.
 
-    The number of messages by which the one is ahead of the other walks at random for independent senders, and stays within the
-    number in flight for a loop; a walk of n steps stays within m places with a probability of about cos(π/(m+1))ⁿ.
+    Either of two signs tells. The number of messages by which the one is ahead of the other walks at random for independent
+    senders, and stays within the number in flight for a loop; a walk of n steps stays within m places with a probability of about
+    cos(π/(m+1))ⁿ. And independent senders take turns in half of the steps; a loop with one message in flight in all, other mail apart.
     """
     ahead = list(itertools.accumulate((1 if up else -1 for up in directions), initial=0))
     places = max(ahead) - min(ahead) + 1
-    return -len(directions) * math.log(math.cos(math.pi / (places + 1)))
+    bounded = -len(directions) * math.log(math.cos(math.pi / (places + 1)))
+    steps = len(directions) - 1
+    turns = sum(a != b for a, b in itertools.pairwise(directions))
+    if steps < 1 or turns <= steps / 2:
+        return bounded
+    share = turns / steps
+    taking_turns = math.log(2) + share * math.log(share) + ((1 - share) * math.log(1 - share) if share < 1 else 0.0)
+    return max(bounded, steps * taking_turns)

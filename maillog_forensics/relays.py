@@ -16,6 +16,8 @@ from maillog_forensics.graph import Graph
 
 MAX_TURN = 2
 """A turn of a ring takes at most so many windows; an arrow that pauses longer begins a new run."""
+PAUSE, PAUSE_S = 30, 600.0
+"""… and so does one that pauses so many times longer than usual, and longer than so many seconds."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,21 @@ def _runs(table: pl.DataFrame, window_s: float, min_turns: int) -> pl.DataFrame:
     """key, row, us, run, sender, recipient: the runs of at least `min_turns` messages."""
     table = table.sort("key", maintain_order=True)
     border = (pl.col("key") != pl.col("key").shift()) | (pl.col("us").diff() > MAX_TURN * window_s * 1e6)
-    table = table.with_columns(run=border.fill_null(True).cum_sum().cast(pl.UInt32))
-    long_enough = table.group_by("run").len().filter(pl.col("len") >= min_turns)
-    return table.join(long_enough, on="run", how="semi", maintain_order="left").with_columns(**_ends())
+    table = _of_length(table.with_columns(run=border.fill_null(True).cum_sum().cast(pl.UInt32)), min_turns)
+    if table.is_empty():
+        return table.with_columns(**_ends())
+    # a message of people, hours before or after, is not of the run
+    gap = pl.when(pl.col("run") == pl.col("run").shift()).then(pl.col("us").diff())
+    usual = table.group_by("run").agg(usual=pl.col("us").diff().median())
+    table = table.join(usual, on="run", how="left", maintain_order="left").with_columns(gap=gap)
+    border = pl.col("gap").is_null() | (pl.col("gap") > pl.max_horizontal(PAUSE * pl.col("usual"), PAUSE_S * 1e6))
+    table = table.with_columns(run=border.cum_sum().cast(pl.UInt32)).drop("gap", "usual")
+    return _of_length(table, min_turns).with_columns(**_ends())
+
+
+def _of_length(table: pl.DataFrame, least: int) -> pl.DataFrame:
+    long_enough = table.group_by("run").len().filter(pl.col("len") >= least)
+    return table.join(long_enough, on="run", how="semi", maintain_order="left")
 
 
 def _overlapping(shapes: pl.DataFrame, window_s: float) -> pl.DataFrame:
@@ -106,14 +120,14 @@ def _overlapping(shapes: pl.DataFrame, window_s: float) -> pl.DataFrame:
     came = cut.select("bucket", box="recipient", came="run", u="sender", n1="n", b1="begin", e1="end")
     went = cut.select("bucket", box="sender", went="run", w="recipient", n2="n", b2="begin", e2="end")
     shared = pl.min_horizontal("e1", "e2") - pl.max_horizontal("b1", "b2")
-    longer = pl.max_horizontal(pl.col("e1") - pl.col("b1"), pl.col("e2") - pl.col("b2"))
+    shorter = pl.min_horizontal(pl.col("e1") - pl.col("b1"), pl.col("e2") - pl.col("b2"))
     return (
         came.lazy()
         .join(went.lazy(), on=["box", "bucket"])
         .filter(
             pl.col("u") != pl.col("w"),
             pl.max_horizontal("n1", "n2") <= 3 * pl.min_horizontal("n1", "n2") + 2,
-            shared >= 0.3 * longer,
+            shared >= 0.3 * shorter,
         )
         .select("came", "went", "n1", "n2")
         .unique()
