@@ -169,7 +169,7 @@ def _put_together(
         Receives the events that count, with the number of their input in `_input`; where none is given, connections are not kept.
     """
     files, problems = sources.expand(request.paths)
-    spool = Spool(bucket=correlating.bucket())
+    spool = Spool(bucket=correlating.bucket)
     is_lean = events is None and len(files) == 1
 
     def pour(number: int, path: str, plan: Any, options: Any, progress: Any) -> tuple[InputReport, intake.Settlement]:
@@ -194,15 +194,17 @@ def _put_together(
         bucket = intake.settled(tables, settlements, undated)
         if since or until:
             bucket = bucket.filter((pl.col("time") >= (since or _EVER[0])) & (pl.col("time") <= (until or _EVER[1])))
-        bucket, repeated = duplicates.drop(bucket, copies)
-        for report in ordered:
-            report.duplicates += repeated.get(report.about.path, 0)
+        if len(ordered) > 1:
+            whole = schema.conform(bucket, {**schema.EVENTS, "_input": pl.UInt32}, "events")
+            bucket, repeated = duplicates.drop(whole.sort("_input", "line", maintain_order=True), copies)
+            for report in ordered:
+                report.duplicates += repeated.get(report.about.path, 0)
         rejected += int((bucket["event"] == "reject").sum())
         hosts.update(bucket["host"].unique().drop_nulls().to_list())
         mtas.update(bucket["mta"].unique().drop_nulls().to_list())
         gathered.append(correlating.gather(bucket))
         if events is not None:
-            events.add(bucket)
+            events.add(schema.conform(bucket, {**schema.EVENTS, "_input": pl.UInt32}, "events"))
     for number, lines in undated.items():
         reports[number].undated(lines)
     mail = correlating.link(gathered or [correlating.gather(schema.empty(schema.EVENTS))])

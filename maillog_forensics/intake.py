@@ -124,7 +124,9 @@ class Settlement:
 
 
 def settled(tables: list[pl.DataFrame], settlements: dict[int, Settlement], undated: dict[int, int]) -> pl.DataFrame:
-    """Raw events of several inputs (`_input` tells which) in one table with `time` and `source`, ordered by input and line.
+    """Raw events of several inputs (`_input` tells which) in one table with `time` and `source`, in no order.
+
+    The columns are those of `schema.EVENTS` that a table has, and `_input`.
 
     Parameters
     ----------
@@ -145,8 +147,9 @@ def settled(tables: list[pl.DataFrame], settlements: dict[int, Settlement], unda
             mine = joined if len(groups) == 1 else joined.filter(pl.col("_input").is_in(numbers))
             if mine.height:
                 settlement = settlements[numbers[0]]
-                out.append(clock.settle(mine, settlement.basis, settlement.turns))
-    events = pl.concat([schema.empty(schema.EVENTS), *out], how="diagonal_relaxed")
+                settled = clock.settle(mine, settlement.basis, settlement.turns)
+                out.append(settled.select("_input", *(c for c in settled.columns if c in schema.EVENTS)))
+    events = pl.concat(out, how="diagonal_relaxed")
     timeless = events["time"].is_null()
     if timeless.any():
         lost = (
@@ -160,7 +163,7 @@ def settled(tables: list[pl.DataFrame], settlements: dict[int, Settlement], unda
         events = events.filter(~timeless)
     names = {number: s.source for number, s in settlements.items()}
     source = pl.lit(names[0]) if len(names) == 1 else pl.col("_input").replace_strict(names, return_dtype=pl.String)
-    return events.with_columns(source=source).sort("_input", "line", maintain_order=True)
+    return events.with_columns(source=source)
 
 
 class Taken:
@@ -186,7 +189,7 @@ class Taken:
             events, lost = settlement.settle(table)
             undated += lost
             if events.height:
-                yield schema.conform(events.drop(*clock.WALL, "_turn", strict=False), schema.EVENTS, "events")
+                yield schema.conform(events.select(c for c in events.columns if c in schema.EVENTS), schema.EVENTS, "events")
         self.report.undated(undated)
 
     def whole(self) -> tuple[pl.DataFrame, InputReport]:
