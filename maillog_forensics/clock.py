@@ -447,7 +447,7 @@ def _year(found: Evidence, years: list[int], given: int | None) -> tuple[int, st
     newest = given if given is not None else moment.year if moment else None
     if newest is None:
         return 1970, mark("unknown: nothing tells the year (say --year)")
-    why = f"inferred: the last line can't be younger than {why}" if why else "given with --year"
+    why = _BOUNDS.get(why, f"inferred: the last line can't be younger than {why}") if why else mark("given with --year")
     for year in range(newest, newest - _YEARS_BACK, -1):
         if not all(calendar.isleap(year - turns) for turns in found.leap_turns):
             continue
@@ -457,6 +457,14 @@ def _year(found: Evidence, years: list[int], given: int | None) -> tuple[int, st
     return newest, mark("given with --year") if given is not None else mark("unknown: no year fits (say --year)")
 
 
+_BOUNDS = {
+    "the file's modification time": mark("inferred: the last line can't be younger than the file's modification time"),
+    "the time in its gzip header": mark("inferred: the last line can't be younger than the time in its gzip header"),
+    "the date in the file's name": mark("inferred: the last line can't be younger than the date in the file's name"),
+    "the first line of the next file of its set": mark(
+        "inferred: the last line can't be younger than the first line of the next file of its set"
+    ),
+}
 _YEARS_BACK = 13  # two leap years may lie eight years apart
 
 

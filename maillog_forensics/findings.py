@@ -283,6 +283,8 @@ class Incident(_Document):
     series: Series | None = None
     origins: dict[str, int] = {}
     """Storms: host that made the notifications to their number."""
+    notified: int = 0
+    """Storms from one host to many: how many mailboxes it notified; zero where one mailbox was hit."""
     codes: dict[str, int] = {}
     """Enhanced status codes seen, with their number."""
     message_ids: tuple[str, ...] = ()

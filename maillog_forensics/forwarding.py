@@ -11,7 +11,7 @@ import polars as pl
 
 from maillog_forensics.correlate import Mail
 from maillog_forensics.findings import LookAlike, LoopType
-from maillog_forensics.language import said
+from maillog_forensics.language import mark, said
 from maillog_forensics.loops import Loop, Step
 from maillog_forensics.rhythm import lags
 
@@ -231,7 +231,11 @@ def _loop(parts: list[tuple[str, pl.DataFrame, list[str], float, bool]]) -> Loop
             ">= 1",
             True,
             said(
-                "messages that came back under the same Message-ID: %(n)s; visits at most to one mailbox of one host: %(visits)s",
+                mark("%(n)s message came back under the same Message-ID, up to %(visits)s times to one mailbox of one host")
+                if len(parts) == 1
+                else mark(
+                    "%(n)s messages came back under the same Message-ID, up to %(visits)s times to one mailbox of one host"
+                ),
                 n=len(parts),
                 visits=visits,
             ),

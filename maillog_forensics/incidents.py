@@ -28,7 +28,7 @@ from maillog_forensics.findings import (
     Severity,
     Trigger,
 )
-from maillog_forensics.language import said
+from maillog_forensics.language import mark, said
 from maillog_forensics.loops import Step
 from maillog_forensics.remedies import MTAS, Mta, RemedyFacts, remedies
 from maillog_forensics.times import earliest, latest
@@ -175,6 +175,7 @@ def finish(draft: Draft, edges: pl.DataFrame, mail: Mail, lines: Lines) -> Incid
             own, edges.unique("logical", maintain_order=True), first, last, draft.started, draft.ended, "code" if storm else None
         ),
         origins=storm.origins if storm else {},
+        notified=len(set(storm.recipients)) if storm and storm.by_origin else 0,
         codes=storm.codes if storm else {},
         message_ids=tuple(dict.fromkeys([*ids[:5], *ids[-5:]])),
         evidence=evidence,
@@ -297,9 +298,9 @@ _ENDED = {
 
 def _moments(draft: Draft, trigger: Trigger, ended_by: EndedBy) -> tuple[Moment, ...]:
     began = said(
-        "first notification: %(sender)s to %(recipient)s"
+        mark("first notification: %(sender)s to %(recipient)s")
         if draft.kind is Kind.NDR_STORM
-        else "first message of the chain: %(sender)s to %(recipient)s",
+        else mark("first message of the chain: %(sender)s to %(recipient)s"),
         sender=trigger.sender,
         recipient=trigger.recipient,
     )

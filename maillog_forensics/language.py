@@ -136,14 +136,29 @@ def mark(message: str) -> str:
     return message
 
 
+def mark_n(one: str, many: str) -> tuple[str, str]:
+    """A message that depends on a number and is said later: this only shows it to the extraction."""
+    return one, many
+
+
+def translated(message: str) -> str:
+    """The message in the language that is spoken, its holes still open."""
+    return _spoken().language.catalogue.gettext(message)
+
+
+def translated_n(one: str, many: str, n: int) -> str:
+    """The form of a message that fits the number, its holes still open."""
+    return _spoken().language.catalogue.ngettext(one, many, n)
+
+
 def say(message: str, /, **values: object) -> str:
     """The message in the language that is spoken, its holes filled; numbers are grouped as that language groups them."""
-    return _filled(_spoken().language.catalogue.gettext(message), values)
+    return _filled(translated(message), values)
 
 
 def say_n(one: str, many: str, n: int, /, **values: object) -> str:
     """A message that depends on a number, which fills the hole `%(n)s`."""
-    return _filled(_spoken().language.catalogue.ngettext(one, many, n), {"n": n, **values})
+    return _filled(translated_n(one, many, n), {"n": n, **values})
 
 
 def said(message: str, /, **values: str | int | float) -> Said:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from maillog_forensics import rhythm
 from maillog_forensics.findings import LookAlike, LoopType
-from maillog_forensics.language import said
+from maillog_forensics.language import mark, said
 from maillog_forensics.loops import Loop, Step
 
 
@@ -249,9 +249,9 @@ def _look_alikes(
         name = said("regular sender and its answers")
         if drifts or (other.lags and other.lags.median_s <= parameters.quick_s):
             why = said(
-                "%(who)s writes because it was answered: the phase drifts"
+                mark("%(who)s writes because it was answered: the phase drifts")
                 if drifts
-                else "%(who)s writes because it was answered: it answers within seconds",
+                else mark("%(who)s writes because it was answered: it answers within seconds"),
                 who=other.origin,
             )
             out.append(LookAlike(name=name, ruled_out=True, reason=why))
@@ -270,9 +270,9 @@ def _look_alikes(
             name=said("people writing quickly"),
             ruled_out=True,
             reason=said(
-                "%(n)s messages with a slower side answering in %(s)s s, more regularly than people do"
+                mark("%(n)s messages with a slower side answering in %(s)s s, more regularly than people do")
                 if regular
-                else "%(n)s messages with a slower side answering in %(s)s s, longer than people keep up",
+                else mark("%(n)s messages with a slower side answering in %(s)s s, longer than people keep up"),
                 n=n,
                 s=round(quick),
             ),

@@ -249,7 +249,7 @@ def _examine(members: list[str], numbered: pl.DataFrame, parameters: CycleParame
             LookAlike(
                 name=said("schedulers of one period"),
                 ruled_out=not follows,
-                reason=said("the phase of the turns drifts" if not follows else "the turns keep to a clock"),
+                reason=said("the phase of the turns drifts") if not follows else said("the turns keep to a clock"),
             ),
             LookAlike(
                 name=said("people writing in a circle"),

@@ -8,7 +8,7 @@ from maillog_forensics import harm, skew
 from maillog_forensics.correlate import Mail
 from maillog_forensics.findings import Traffic
 from maillog_forensics.intake import InputReport
-from maillog_forensics.language import said
+from maillog_forensics.language import mark, said
 from maillog_forensics.times import earliest, latest
 
 
@@ -62,9 +62,13 @@ def limits(reports: list[InputReport], mail: Mail) -> list[str]:
     for host, seconds in skew.offsets(mail).items():
         out.append(
             said(
-                "The clock of %(host)s was %(s)s s ahead of the others; its own times are shown, corrected ones were searched."
+                mark(
+                    "The clock of %(host)s was %(s)s s ahead of the others; its own times are shown, corrected ones were searched."
+                )
                 if seconds > 0
-                else "The clock of %(host)s was %(s)s s behind the others; its own times are shown, corrected ones were searched.",
+                else mark(
+                    "The clock of %(host)s was %(s)s s behind the others; its own times are shown, corrected ones were searched."
+                ),
                 host=host,
                 s=round(abs(seconds)),
             )
