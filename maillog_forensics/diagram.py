@@ -89,6 +89,7 @@ def arrow_words(arrow: Arrow) -> str:
 def _parties(incident: Incident) -> tuple[list[_Node], list[_Step]]:
     """Members and their arrows; where one mailbox's mail goes round between servers, the servers."""
     if len(incident.members) == 1:
+        proof = "same_message_id"
         hosts = list(incident.hosts[:MAX_NODES]) or [say("this server")]
         each = (
             say("%(turns)s at most", turns=plural(incident.turns, "turn"))
@@ -98,9 +99,7 @@ def _parties(incident: Incident) -> tuple[list[_Node], list[_Step]]:
         nodes = [_Node(h, (MTAS[incident.host_mtas[h]],) if incident.host_mtas.get(h) in MTAS else ()) for h in hosts]
         if len(nodes) == 1:
             nodes.append(_Node(say("the other server"), (say("no log of it"),)))
-        return nodes, [
-            _Step(each if n == 0 else "", "same_message_id", say(PROOFS["same_message_id"])) for n in range(len(nodes))
-        ]
+        return nodes, [_Step(each if n == 0 else "", proof, say(PROOFS[proof])) for n in range(len(nodes))]
     shown = list(incident.members[:MAX_NODES])
     nodes, steps = [], []
     for member in shown:

@@ -79,10 +79,11 @@ class Letter:
 
 
 def parts(message: str, **values: str) -> Iterator[Part]:
-    """A message with its stressed pieces between asterisks; what fills the holes can't stress anything."""
+    """A sentence with its stressed pieces between asterisks, and a space behind it; what fills the holes stresses nothing."""
     for n, piece in enumerate(translated(message).split("*")):
         if piece:
             yield Part(piece % values, "strong" if n % 2 else "")
+    yield Part(" ")
 
 
 def state(i: Incident) -> str:
@@ -145,25 +146,25 @@ def lede(i: Incident) -> Iterable[Part]:
 def _beginning(i: Incident) -> Iterable[Part]:
     t = i.trigger
     if not t:
-        return parts("It was first seen at *%(time)s UTC*. ", time=clock(i.started, i.started))
+        return parts("It was first seen at *%(time)s UTC*.", time=clock(i.started, i.started))
     time = clock(t.time, i.started)
     if i.kind is Kind.NDR_STORM:
         if t.host:
-            return parts("The first notification came at *%(time)s UTC* from %(host)s. ", time=time, host=brief(t.host))
-        return parts("The first notification came at *%(time)s UTC*. ", time=time)
+            return parts("The first notification came at *%(time)s UTC* from %(host)s.", time=time, host=brief(t.host))
+        return parts("The first notification came at *%(time)s UTC*.", time=time)
     whom = {"sender": _short(t.sender, i), "recipient": _short(t.recipient, i), "time": time}
     if t.client:
-        message = mark("It began with *one message from %(sender)s to %(recipient)s at %(time)s UTC*, handed in by %(client)s. ")
+        message = mark("It began with *one message from %(sender)s to %(recipient)s at %(time)s UTC*, handed in by %(client)s.")
         return parts(message, client=brief(t.client), **whom)
-    return parts("It began with *one message from %(sender)s to %(recipient)s at %(time)s UTC*. ", **whom)
+    return parts("It began with *one message from %(sender)s to %(recipient)s at %(time)s UTC*.", **whom)
 
 
 def _ending(i: Incident) -> Iterable[Part]:
     end = i.ended_by
     if end.reason is Ending.ONGOING:
-        return parts("*It was still running when the logs end.* ")
+        return parts("*It was still running when the logs end.*")
     if end.reason is Ending.QUIET:
-        return parts("The last one was seen at %(time)s, and no line tells why it stopped. ", time=clock(i.ended, i.started))
+        return parts("The last one was seen at %(time)s, and no line tells why it stopped.", time=clock(i.ended, i.started))
     at = clock(ended_at(i), i.started)
     if end.host:
         return parts(_ENDED_ON[end.reason], time=at, host=brief(end.host))
@@ -171,18 +172,18 @@ def _ending(i: Incident) -> Iterable[Part]:
 
 
 _ENDED_ON = {
-    Ending.MAILBOX_FULL: mark("It ended at %(time)s, when *a mailbox on %(host)s was full*. "),
-    Ending.SENDING_LIMIT: mark("It ended at %(time)s, when *a sending limit on %(host)s refused the next message*. "),
-    Ending.HOP_LIMIT: mark("It ended at %(time)s, when *the loop guard on %(host)s stopped it*. "),
-    Ending.BLOCKED: mark("It ended at %(time)s, when *%(host)s refused the next message*. "),
-    Ending.OPERATOR: mark("It ended at %(time)s, when *somebody took it out of the queue on %(host)s*. "),
+    Ending.MAILBOX_FULL: mark("It ended at %(time)s, when *a mailbox on %(host)s was full*."),
+    Ending.SENDING_LIMIT: mark("It ended at %(time)s, when *a sending limit on %(host)s refused the next message*."),
+    Ending.HOP_LIMIT: mark("It ended at %(time)s, when *the loop guard on %(host)s stopped it*."),
+    Ending.BLOCKED: mark("It ended at %(time)s, when *%(host)s refused the next message*."),
+    Ending.OPERATOR: mark("It ended at %(time)s, when *somebody took it out of the queue on %(host)s*."),
 }
 _ENDED = {
-    Ending.MAILBOX_FULL: mark("It ended at %(time)s, when *a mailbox was full*. "),
-    Ending.SENDING_LIMIT: mark("It ended at %(time)s, when *a sending limit refused the next message*. "),
-    Ending.HOP_LIMIT: mark("It ended at %(time)s, when *a loop guard stopped it*. "),
-    Ending.BLOCKED: mark("It ended at %(time)s, when *the next message was refused*. "),
-    Ending.OPERATOR: mark("It ended at %(time)s, when *somebody took it out of the queue*. "),
+    Ending.MAILBOX_FULL: mark("It ended at %(time)s, when *a mailbox was full*."),
+    Ending.SENDING_LIMIT: mark("It ended at %(time)s, when *a sending limit refused the next message*."),
+    Ending.HOP_LIMIT: mark("It ended at %(time)s, when *a loop guard stopped it*."),
+    Ending.BLOCKED: mark("It ended at %(time)s, when *the next message was refused*."),
+    Ending.OPERATOR: mark("It ended at %(time)s, when *somebody took it out of the queue*."),
 }
 
 

@@ -18,7 +18,7 @@ from jinja2 import BaseLoader, Environment, StrictUndefined
 from maillog_forensics import quoting
 from maillog_forensics.errors import MaillogForensicsError
 from maillog_forensics.findings import Kind, LoopType, Remedy, StormType
-from maillog_forensics.language import told
+from maillog_forensics.language import mark, told
 from maillog_forensics.quoting import Quoted, Word
 from maillog_forensics.resources import folder
 
@@ -144,7 +144,7 @@ def remedies(facts: RemedyFacts) -> tuple[Remedy, ...]:
             continue
         host = next((m for m in facts.mtas if m.mta == file), Mta(file, ""))
         view = _view(facts, host)
-        out += [_filled(r, "lasting", _NAMES.get(file, "Any server"), view) for r in _recipes(file)[key] if _fits(r, view)]
+        out += [_filled(r, "lasting", _NAMES.get(file, mark("Any server")), view) for r in _recipes(file)[key] if _fits(r, view)]
     return tuple(out)
 
 

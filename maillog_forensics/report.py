@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import hashlib
+import re
 import tomllib
 from functools import cache
 from typing import Any
@@ -116,6 +117,14 @@ def _filled(message: str, values: dict[str, object]) -> Markup:
     return escape(message) % {k: v if isinstance(v, Markup) else escape(_shown(v)) for k, v in written.items()}
 
 
+_DATE = re.compile(r"\b\d{4}-\d\d-\d\d(?: \d\d:\d\d:\d\d)?\b")
+
+
+def _sentence(text: str) -> Markup:
+    """A sentence in which no date is broken at the end of a line."""
+    return Markup(_DATE.sub(r'<span class="nowrap">\g<0></span>', str(escape(visible(text)))))
+
+
 def _told(sentence: str, limit: int = 400) -> Markup:
     """A sentence of the document; where the catalogue does not have it, it is marked as English."""
     return svg.el("bdi", visible(told(sentence), limit), lang=None if is_told(sentence) else ENGLISH)
@@ -144,6 +153,7 @@ def _environment() -> Environment:
         "arrow_words": arrow_words,
         "by_mta": view.remedies_by_mta,
         "told": _told,
+        "sentence": _sentence,
         "say": say,
         "headline": headline_of,
     }

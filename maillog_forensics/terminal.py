@@ -7,28 +7,11 @@ from collections.abc import Iterator
 from maillog_forensics import narrative
 from maillog_forensics.figures import bytes_text, clock, plural, seconds_text, share_text
 from maillog_forensics.findings import Ending, Findings, Incident, Kind, Severity
-from maillog_forensics.language import ENGLISH, mark, say, say_n, speaking, told
+from maillog_forensics.language import ENGLISH, say, say_n, speaking, told
 from maillog_forensics.text import visible
 from maillog_forensics.wording import headline_of
 
 _SHOWN = 5
-_STATES = {
-    (Ending.MAILBOX_FULL, "ours"): mark("ended by a full mailbox on our side"),
-    (Ending.MAILBOX_FULL, "theirs"): mark("ended by a full mailbox on the other side"),
-    (Ending.MAILBOX_FULL, "unknown"): mark("ended by a full mailbox"),
-    (Ending.SENDING_LIMIT, "ours"): mark("ended by a sending limit on our side"),
-    (Ending.SENDING_LIMIT, "theirs"): mark("ended by a sending limit on the other side"),
-    (Ending.SENDING_LIMIT, "unknown"): mark("ended by a sending limit"),
-    (Ending.HOP_LIMIT, "ours"): mark("ended by a loop guard on our side"),
-    (Ending.HOP_LIMIT, "theirs"): mark("ended by a loop guard on the other side"),
-    (Ending.HOP_LIMIT, "unknown"): mark("ended by a loop guard"),
-    (Ending.BLOCKED, "ours"): mark("ended by a refusal on our side"),
-    (Ending.BLOCKED, "theirs"): mark("ended by a refusal on the other side"),
-    (Ending.BLOCKED, "unknown"): mark("ended by a refusal"),
-    **{(Ending.OPERATOR, side): mark("ended by a person") for side in ("ours", "theirs", "unknown")},
-    **{(Ending.ONGOING, side): mark("STILL RUNNING when the logs end") for side in ("ours", "theirs", "unknown")},
-    **{(Ending.QUIET, side): mark("no longer seen; no line tells why it ended") for side in ("ours", "theirs", "unknown")},
-}
 
 
 def summary(findings: Findings, *, lang: str = ENGLISH) -> str:
@@ -79,7 +62,8 @@ def _incident(incident: Incident) -> Iterator[str]:
     ]
     if incident.kind is Kind.MAIL_LOOP and incident.period_s:
         facts.append(say("a turn in %(time)s", time=seconds_text(incident.period_s)))
-    yield f"    {say(_STATES[end.reason, end.side])}; {', '.join(facts)}"
+    state = say("STILL RUNNING when the logs end") if end.reason is Ending.ONGOING else narrative.state(incident)
+    yield f"    {state}; {', '.join(facts)}"
     cause = told(incident.cause.sentence)
     yield "    " + (
         say("Probable cause: %(cause)s", cause=cause) if incident.cause.inferred else say("Cause: %(cause)s", cause=cause)

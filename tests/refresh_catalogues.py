@@ -29,6 +29,8 @@ _WORDING = ("title", "explanation", "mend", "rule", "warning", "term", "meaning"
 _HEADER = """# The words of the report. A translation keeps the holes, %(name)s, and the asterisks around what is stressed.
 # python -m tests.refresh_catalogues collects the messages; tests/test_catalogues.py proves that none is missing."""
 
+_UNSTEADY = tuple(f'"{name}' for name in ("POT-", "PO-", "Last-", "Report-", "Language-Team", "Generated-", "Project-"))
+
 Found = tuple[str, str | tuple[str, ...]]
 
 
@@ -71,7 +73,7 @@ def written(catalog: Catalog) -> bytes:
     out = io.BytesIO()
     write_po(out, catalog, width=120, include_lineno=False, ignore_obsolete=True, sort_output=True)
     lines = out.getvalue().decode().split("\n")
-    return "\n".join(x for x in lines if not x.startswith(('"POT-Creation-Date', '"PO-Revision-Date', '"Last-Tr'))).encode()
+    return "\n".join(line for line in lines if not line.startswith(_UNSTEADY)).encode()
 
 
 def brought_up(path: Path, template: Catalog) -> Catalog:
