@@ -83,7 +83,11 @@ def arrow_words(arrow: Arrow) -> str:
     words = f"{number(arrow.messages)} ×" + (f" {arrow.program}" if arrow.program else "")
     if not arrow.median_lag_s:
         return words
-    return f"{words}, {say('%(time)s later', time=seconds_text(arrow.median_lag_s))}"
+    return f"{words}, {_later(arrow.median_lag_s)}"
+
+
+def _later(seconds: float) -> str:
+    return say("%(time)s later", time=seconds_text(seconds))
 
 
 def _parties(incident: Incident) -> tuple[list[_Node], list[_Step]]:
@@ -322,7 +326,7 @@ def _list(incident: Incident, ident: str) -> Markup:
         )
         words = plural(answers.messages, "answer") if answers else ""
         if answers and answers.median_lag_s is not None:
-            words += f", {say('%(time)s later', time=seconds_text(answers.median_lag_s))}"
+            words += f", {_later(answers.median_lag_s)}"
         parts.append(_box(box, _Node(member, (words,) if words else ())))
     parts.append(_box(hub, _Node(incident.members[0], (say("the list"),))))
     each = round(incident.copies / incident.messages, 1) if incident.messages else 0

@@ -120,7 +120,7 @@ class Factor(_Document):
 
     name: Words
     value: float | str
-    threshold: str = ""
+    threshold: Words = ""
     supports: bool
     words: Words
 

@@ -90,7 +90,7 @@ def finish(draft: Draft, edges: pl.DataFrame, mail: Mail, lines: Lines) -> Incid
         reason=draft.end.reason,
         side=draft.end.side,
         host=draft.end.host or "",
-        text=draft.end.text[:1000],
+        text=draft.end.text if len(draft.end.text) <= 1000 else draft.end.text[:1000],
         signature=draft.end.signature,
         evidence=(lines.evidence(draft.end.place, said("what ended it")),) if draft.end.place else (),
     )

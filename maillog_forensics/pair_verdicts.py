@@ -155,7 +155,7 @@ def judge(
                 (
                     said("marked %(who)s", who=s.origin),
                     s.marked,
-                    f"of {len(s.times)}",
+                    said("of %(n)s", n=len(s.times)),
                     s.marked >= 0.6 * len(s.times),
                     said(
                         "%(n)s of %(all)s messages of %(who)s carry the null reverse-path, a logged parent, or a responder's transport",

@@ -185,13 +185,12 @@ def _card(card: Card, *, alone: bool) -> Iterator[Block]:
         )
     )
     yield Heading(3, say("Why it was flagged, and how sure that is"))
+    speaks_for, speaks_against = say("for"), say("against")
+    ruled_out, open_still = say("Ruled out"), say("Not ruled out")
     yield Items(
         (
-            *(f"{say('for') if f.supports else say('against')}: {told(f.words)}" for f in i.confidence.factors[:20]),
-            *(
-                f"{say('Ruled out') if a.ruled_out else say('Not ruled out')}: {told(a.name)}, {told(a.reason)}"
-                for a in i.look_alikes[:12]
-            ),
+            *(f"{speaks_for if f.supports else speaks_against}: {told(f.words)}" for f in i.confidence.factors[:20]),
+            *(f"{ruled_out if a.ruled_out else open_still}: {told(a.name)}, {told(a.reason)}" for a in i.look_alikes[:12]),
         )
         or (card.confidence,)
     )
@@ -242,6 +241,7 @@ def _traffic(page: Page) -> Iterator[Block]:
 def _custody(page: Page) -> Iterator[Block]:
     findings = page.findings
     yield Heading(2, say("Chain of custody"))
+    unpacked = say("decompressed")
     for f in findings.inputs[:200]:
         span = f"{clock(f.first)} – {clock(f.last)} UTC" if f.first and f.last else say("no dated line")
         ledger = say(
@@ -256,8 +256,7 @@ def _custody(page: Page) -> Iterator[Block]:
         yield Items(
             (
                 f"{f.path}: {f.format}, {bytes_text(f.bytes)}, {ledger}; {span}; {basis}",
-                f"sha256 {f.sha256}"
-                + (f", {say('decompressed')} {f.decompressed_sha256}" if f.decompressed_sha256 != f.sha256 else ""),
+                f"sha256 {f.sha256}" + (f", {unpacked} {f.decompressed_sha256}" if f.decompressed_sha256 != f.sha256 else ""),
                 *(told(p) for p in f.problems[:10]),
             )
         )
