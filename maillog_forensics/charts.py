@@ -37,6 +37,8 @@ class Chart:
 
     wide: Markup
     narrow: Markup
+    told: str
+    """Its conclusion in a sentence, for those who do not see it."""
     step_s: int
     rows: tuple[Step, ...]
     keys: tuple[str, ...] = ()
@@ -116,6 +118,7 @@ def rate(
     return Chart(
         draw(720, ""),
         draw(344, "n"),
+        description,
         step_s,
         tuple(steps),
         keys,

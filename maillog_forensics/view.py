@@ -135,7 +135,7 @@ def page(findings: Findings, caps: Caps, *, print_variant: bool) -> Page:
         trust=tuple(_trust(findings, totals, lead)),
         timeline=tuple(turnings[: caps.moments]),
         timeline_left_out=max(0, len(turnings) - caps.moments),
-        traffic=_traffic(findings),
+        traffic=traffic_chart(findings),
         actions=tuple(_actions(cards[:3])),
         totals=totals,
         shapes=tuple(shapes[: caps.shapes]),
@@ -190,7 +190,7 @@ def _card(i: Incident, findings: Findings, ordinal: int, caps: Caps, *, is_open:
         lede=tuple(narrative.lede(i)),
         figures=narrative.five_figures(i),
         diagram=diagram.draw(i, f"{anchor}-ring"),
-        rate=_rate(i, anchor),
+        rate=rate_chart(i, anchor),
         codes=_codes(i, anchor),
         origins=_origins(i, anchor),
         cause=words,
@@ -219,7 +219,8 @@ def _first_title(i: Incident, remedy: Remedy) -> str:
     return say(message, where=where, what=told(remedy.title))
 
 
-def _rate(i: Incident, anchor: str) -> charts.Chart | None:
+def rate_chart(i: Incident, anchor: str) -> charts.Chart | None:
+    """The rate of an incident with its time shaded; None where the document has no rate."""
     if not i.series or not i.series.bins:
         return None
     ending = say(narrative.ENDINGS[i.ended_by.reason])
@@ -310,7 +311,8 @@ def clock_basis(findings: Findings) -> str:
     return say("clock: zone read from the lines")
 
 
-def _traffic(findings: Findings) -> charts.Chart | None:
+def traffic_chart(findings: Findings) -> charts.Chart | None:
+    """The rate of all mail; None where the document has no rate."""
     s = findings.traffic.series
     if not s or not s.bins:
         return None
