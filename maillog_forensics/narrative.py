@@ -244,7 +244,6 @@ def _storm_figures(i: Incident) -> tuple[Figure, ...]:
     usual = i.series.baseline * 60 / i.series.step_s if i.series else 0.0
     share = i.harm.share_of_traffic
     first, last = f"{i.started:%H:%M}", f"{i.ended:%H:%M}"
-    hit = _hit(i)
     return (
         Figure(
             number(i.messages),
@@ -253,8 +252,16 @@ def _storm_figures(i: Incident) -> tuple[Figure, ...]:
         Figure(say("%(n)s / min", n=i.peak_per_minute), say("at the peak; usually %(usual)s", usual=round(usual, 2))),
         Figure(seconds_text((i.ended - i.started).total_seconds()), say("%(first)s to %(last)s UTC", first=first, last=last)),
         Figure(plural(len(i.origins), "server"), say("made them")) if i.origins else Figure("?", say("origin not logged")),
-        hit if hit.value != "0" else Figure(bytes_text(i.bytes), say("of notifications")),
+        _storm_hit(i),
     )
+
+
+def _storm_hit(i: Incident) -> Figure:
+    if i.harm.mailboxes_filled:
+        return Figure(plural(len(i.harm.mailboxes_filled), "mailbox"), say("filled"))
+    if i.harm.innocent_recipients:
+        return Figure(plural(i.harm.innocent_recipients, "outsider"), say("were sent notifications too"))
+    return Figure(bytes_text(i.bytes), say("of notifications"))
 
 
 def _growth(i: Incident) -> str:
@@ -273,7 +280,7 @@ def _hit(i: Incident) -> Figure:
     if h.mailboxes_filled:
         return Figure(plural(len(h.mailboxes_filled), "mailbox"), say("filled; %(ndrs)s sent", ndrs=sent))
     if h.innocent_recipients:
-        return Figure(plural(h.innocent_recipients, "outsider"), say("got notifications; %(ndrs)s sent", ndrs=sent))
+        return Figure(plural(h.innocent_recipients, "outsider"), say("were sent notifications; %(ndrs)s", ndrs=sent))
     if h.ndrs_sent:
         return Figure(sent, say("no outsider, no mailbox filled"))
     return Figure("0", say("NDRs, outsiders, full mailboxes"))
@@ -284,8 +291,12 @@ def harm(i: Incident) -> Iterable[tuple[str, str]]:
     h = i.harm
     yield say("Share of all mail while it ran"), share_text(h.share_of_traffic)
     yield say("Volume"), bytes_text(h.bytes or i.bytes)
-    yield say("Non-delivery reports that it caused"), number(h.ndrs_sent)
-    yield say("Outsiders who got notifications"), number(h.innocent_recipients)
+    if i.kind is Kind.NDR_STORM:
+        yield say("Notifications"), number(i.messages)
+        yield say("Others who were sent notifications"), number(h.innocent_recipients)
+    else:
+        yield say("Non-delivery reports that it caused"), number(h.ndrs_sent)
+        yield say("Outsiders who were sent notifications"), number(h.innocent_recipients)
     yield say("Mailboxes filled"), ", ".join(h.mailboxes_filled) or say("none seen")
     yield say("Delay of everybody else's mail (median)"), _delay(h.queue_delay_during_s, h.queue_delay_before_s)
     if h.queue_delay_p95_during_s is not None:
@@ -300,9 +311,9 @@ def harm(i: Incident) -> Iterable[tuple[str, str]]:
 
 def _delay(during: float | None, before: float | None) -> str:
     if during is None:
-        return say("not measurable: no other delivery with a delay in that time")
+        return say("not measurable: too few other deliveries with a delay in that time")
     if before is None:
-        return say("%(during)s while it ran; before: nothing to compare with", during=seconds_text(during))
+        return say("%(during)s while it ran; before: too few deliveries to compare with", during=seconds_text(during))
     return say("%(during)s while it ran; %(before)s before", during=seconds_text(during), before=seconds_text(before))
 
 
