@@ -59,6 +59,8 @@ KeyFile = Annotated[
     typer.Option("--key-file", metavar="FILE", help="Key of the pseudonyms; without it a fresh one that nobody keeps."),
 ]
 
+Lang = Annotated[str, typer.Option("--lang", metavar="CODE", help="Language of the report: en, fil (see reports/locale).")]
+
 
 @app.command()
 def analyze(
@@ -89,6 +91,7 @@ def analyze(
     pseudonymize: Pseudonymize = False,
     redact: Redact = None,
     key_file: KeyFile = None,
+    lang: Lang = "en",
     unrecognised: Annotated[
         Path | None, typer.Option("--unrecognised", metavar="FILE", help="Write the lines that nothing knows.")
     ] = None,
@@ -98,10 +101,12 @@ def analyze(
     """Find mail loops and NDR storms in logs, and write the incident report."""
     from maillog_forensics import masking, writers
     from maillog_forensics.api import analyze as run
+    from maillog_forensics.language import language
     from maillog_forensics.options import duration_s, kinds, moment
     from maillog_forensics.progress import Progress
 
     wanted = kinds(fail_on)
+    language(lang)  # an unknown one is told before the work, not after it
     masked = masking.wanted(pseudonymize, redact, key_file)
     with Progress(quiet) as bar, writers.strange_lines(unrecognised) as strange:
         result = run(
@@ -134,11 +139,11 @@ def analyze(
     if report:
         from maillog_forensics.report import render as render_html
 
-        writers.write_text(render_html(found), str(report))
+        writers.write_text(render_html(found, lang=lang), str(report))
     if not quiet:
         from maillog_forensics.terminal import summary
 
-        typer.echo(summary(found), err=findings is not None and str(findings) == "-")
+        typer.echo(summary(found, lang=lang), err=findings is not None and str(findings) == "-")
         if report:
             typer.echo(f"Report: {report}", err=True)
     if not any(item.parsed for item in found.inputs):
@@ -197,6 +202,7 @@ def render(
     pseudonymize: Pseudonymize = False,
     redact: Redact = None,
     key_file: KeyFile = None,
+    lang: Lang = "en",
 ) -> None:
     """Make the report again from a findings file, as a page, Markdown or text; the logs are not needed."""
     from maillog_forensics import masking, writers
@@ -210,9 +216,9 @@ def render(
     if letter:
         from maillog_forensics.plain import letter as write_letter
 
-        writers.write_text(write_letter(document, letter, masked=not unmasked), str(output))
+        writers.write_text(write_letter(document, letter, masked=not unmasked, lang=lang), str(output))
         return
-    writers.write_text(rendered(document, output.suffix, print_variant=print_variant), str(output))
+    writers.write_text(rendered(document, output.suffix, print_variant=print_variant, lang=lang), str(output))
 
 
 @app.command()

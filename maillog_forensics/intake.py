@@ -18,6 +18,7 @@ import polars as pl
 
 from maillog_forensics import clock, envelopes, journal, normalize, records, schema, sources
 from maillog_forensics.clock import TimeBasis
+from maillog_forensics.language import mark
 from maillog_forensics.ledger import Ledger
 from maillog_forensics.normalize import Plan
 from maillog_forensics.spool import BUDGET_BYTES, Spool
@@ -383,5 +384,9 @@ def _top_shapes(parts: list[pl.DataFrame]) -> list[Shape]:
 def _unknown_sentence(shapes: list[pl.DataFrame]) -> str:
     sample = shapes[0]["sample"][0] if shapes and shapes[0].height else ""
     if "HTTP/1." in sample and '" ' in sample:
-        return "this looks like a web server's log, not a mail log; name the mail server's log instead (for instance /var/log/mail.log)"
-    return "no line of a mail server was recognised; try 'maillog-forensics formats explain LINE' with one of its lines, or name another file"
+        return mark(
+            "this looks like a web server's log, not a mail log; name the mail server's log instead (for instance /var/log/mail.log)"
+        )
+    return mark(
+        "no line of a mail server was recognised; try 'maillog-forensics formats explain LINE' with one of its lines, or name another file"
+    )

@@ -20,6 +20,7 @@ from typing import BinaryIO
 import polars as pl
 
 from maillog_forensics import compression
+from maillog_forensics.language import mark
 
 CHUNK_BYTES = 8 << 20
 """Decompressed bytes handed on at a time: large enough for the columns, small enough to use the same memory again and again."""
@@ -272,7 +273,7 @@ def read(path: str, about: Input, *, stdin: BinaryIO | None = None, chunk_bytes:
         about.bytes, about.sha256 = stream.size, stream.sha.hexdigest()
         about.decompressed_sha256 = same.hexdigest()
     if about.bytes == 0 and not about.unreadable:
-        about.problems.append("the file is empty")
+        about.problems.append(mark("the file is empty"))
 
 
 def _chunks(pieces: Iterator[bytes], about: Input, sha: hashlib._Hash, chunk_bytes: int) -> Iterator[Chunk]:
