@@ -291,7 +291,13 @@ def _hashed(pieces: Iterator[bytes], sha: hashlib._Hash, about: Input) -> Iterat
 
 
 def chunks(
-    pieces: Iterator[bytes], about: Input, *, chunk_bytes: int = CHUNK_BYTES, line: int = 1, offset: int = 0
+    pieces: Iterator[bytes],
+    about: Input,
+    *,
+    chunk_bytes: int = CHUNK_BYTES,
+    line: int = 1,
+    offset: int = 0,
+    only_whole: bool = False,
 ) -> Iterator[Chunk]:
     """Cut decompressed bytes into chunks of whole lines.
 
@@ -299,6 +305,8 @@ def chunks(
     ----------
     line, offset
         Of the first byte, where `pieces` begin within a log (at a line's beginning): its encoding is then UTF-8.
+    only_whole
+        A last line without its newline is left out: someone is writing it.
     """
     buffer = io.BytesIO()
     held = 0
@@ -349,6 +357,9 @@ def chunks(
         buffer, held = io.BytesIO(), len(rest)
         buffer.write(rest)
     data = buffer.getvalue()
+    if only_whole:
+        end = _find_last(data, newline) if newline and not skipping else -1
+        data, skipping = data[: end + len(newline)] if end >= 0 else b"", 0
     if data or skipping:
         if newline and data.endswith(newline) and not skipping:
             data = data[: -len(newline)]
