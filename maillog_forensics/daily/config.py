@@ -57,69 +57,85 @@ class LogEntry(_Part):
     """Some logs. The section [[logs]] may stand several times."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")] = Field(
-        "mail", description="What reports call these logs; it begins the name of every source, so keep it."
+        default="mail", description="What reports call these logs; it begins the name of every source, so keep it."
     )
     paths: tuple[str, ...] = Field(
         ..., min_length=1, description="Files, folders, globs; name the rotated and compressed ones too: /var/log/mail.log*"
     )
     tz: Zone = Field(
-        None, description="Zone of stamps that carry none, as Asia/Manila; without it, the lines prove it, or it is UTC."
+        default=None, description="Zone of stamps that carry none, as Asia/Manila; without it, the lines prove it, or it is UTC."
     )
     host: str | None = Field(
-        None, description="Host of lines that name none (Exim's own files); without it, the file's name tells."
+        default=None, description="Host of lines that name none (Exim's own files); without it, the file's name tells."
     )
-    format: str | None = Field(None, description="Read these logs as this format (see 'formats list'); without it, found out.")
+    format: str | None = Field(
+        default=None, description="Read these logs as this format (see 'formats list'); without it, found out."
+    )
 
 
 class ReportPart(_Part):
     """The pages."""
 
-    folder: Path | None = Field(None, description="Where pages are written; without it, the folder reports in the archive.")
-    timezone: Annotated[str, AfterValidator(_named_zone)] = Field("UTC", description="The zone in which a day begins and ends.")
-    top: int = Field(10, ge=1, le=1000, description="Rows of each list of the day's operations.")
-    findings: bool = Field(True, description="Write each day's findings as JSON too.")
+    folder: Path | None = Field(
+        default=None, description="Where pages are written; without it, the folder reports in the archive."
+    )
+    timezone: Annotated[str, AfterValidator(_named_zone)] = Field(
+        default="UTC", description="The zone in which a day begins and ends."
+    )
+    top: int = Field(default=10, ge=1, le=1000, description="Rows of each list of the day's operations.")
+    findings: bool = Field(default=True, description="Write each day's findings as JSON too.")
     prometheus: Path | None = Field(
-        None, description="Write figures for Prometheus' textfile collector to this file (name it *.prom)."
+        default=None, description="Write figures for Prometheus' textfile collector to this file (name it *.prom)."
     )
 
 
 class SearchPart(_Part):
     """The search for loops and storms."""
 
-    window: Length = Field("4h", description="Longest gap between a message and the answer to it.")
+    window: Length = Field(default="4h", description="Longest gap between a message and the answer to it.")
     look_back: Length = Field(
-        "1d", description="How long before a day its search begins; running incidents reach further by themselves."
+        default="1d", description="How long before a day its search begins; running incidents reach further by themselves."
     )
-    longest_look_back: Length = Field("31d", description="How far running incidents may reach back at most.")
-    allow: Path | None = Field(None, description="A file of known-good pairs (see 'analyze --allow').")
+    longest_look_back: Length = Field(default="31d", description="How far running incidents may reach back at most.")
+    allow: Path | None = Field(default=None, description="A file of known-good pairs (see 'analyze --allow').")
     fail_on: tuple[Literal["loop", "storm"], ...] = Field(
-        (), description="Exit with 10 when the newest day has an incident of these kinds."
+        default=(), description="Exit with 10 when the newest day has an incident of these kinds."
     )
 
 
 class MailPart(_Part):
     """The digest by mail. It is sent when `to` names someone."""
 
-    to: tuple[Mailbox, ...] = Field((), description="Who gets the digest.")
-    sender: Mailbox | None = Field(None, description="The From address; without it, the first of `to`.")
+    to: tuple[Mailbox, ...] = Field(default=(), description="Who gets the digest.")
+    sender: Mailbox | None = Field(default=None, description="The From address; without it, the first of `to`.")
     reverse_path: Annotated[str, Field(pattern=r"^$|^[^\s@<>]+@[^\s@<>]+$")] = Field(
-        "", description="The envelope sender; empty is the null reverse-path, so that nothing can answer or bounce to it."
+        default="", description="The envelope sender; empty is the null reverse-path, so that nothing can answer or bounce to it."
     )
-    list_id: str | None = Field(None, description="The List-Id, for filters; without it, maillog-forensics.HOST of this machine.")
-    when: Literal["always", "incidents"] = Field("always", description="Every day, or only on days with incidents.")
-    transport: Literal["smtp", "sendmail"] = Field("smtp", description="How it is sent: SMTP, or the local sendmail program.")
-    host: str = Field("localhost", description="The SMTP server.")
-    port: int | None = Field(None, ge=1, le=65535, description="Its port; without it, 25, 587 with starttls, 465 with tls.")
-    security: Literal["none", "starttls", "tls"] = Field("none", description="none, starttls, or tls from the first byte.")
-    ca_file: Path | None = Field(None, description="Certificates to trust, where the system's do not suffice.")
-    user: str | None = Field(None, description="Login, where the server asks for one (only with starttls or tls).")
-    password_file: Path | None = Field(None, description="A file whose first line is the password; not readable by others.")
-    timeout: Length = Field("60s", description="How long to wait for the server.")
-    sendmail: Path = Field(Path("/usr/sbin/sendmail"), description="The program for transport sendmail.")
+    list_id: str | None = Field(
+        default=None, description="The List-Id, for filters; without it, maillog-forensics.HOST of this machine."
+    )
+    when: Literal["always", "incidents"] = Field(default="always", description="Every day, or only on days with incidents.")
+    transport: Literal["smtp", "sendmail"] = Field(
+        default="smtp", description="How it is sent: SMTP, or the local sendmail program."
+    )
+    host: str = Field(default="localhost", description="The SMTP server.")
+    port: int | None = Field(
+        default=None, ge=1, le=65535, description="Its port; without it, 25, 587 with starttls, 465 with tls."
+    )
+    security: Literal["none", "starttls", "tls"] = Field(
+        default="none", description="none, starttls, or tls from the first byte."
+    )
+    ca_file: Path | None = Field(default=None, description="Certificates to trust, where the system's do not suffice.")
+    user: str | None = Field(default=None, description="Login, where the server asks for one (only with starttls or tls).")
+    password_file: Path | None = Field(
+        default=None, description="A file whose first line is the password; not readable by others."
+    )
+    timeout: Length = Field(default="60s", description="How long to wait for the server.")
+    sendmail: Path = Field(default=Path("/usr/sbin/sendmail"), description="The program for transport sendmail.")
     link: str | None = Field(
-        None, description="Where the pages can be seen, as https://reports.example.org/; put into the digest."
+        default=None, description="Where the pages can be seen, as https://reports.example.org/; put into the digest."
     )
-    masked: bool = Field(False, description="Pseudonyms instead of addresses and hosts in the digest.")
+    masked: bool = Field(default=False, description="Pseudonyms instead of addresses and hosts in the digest.")
 
     @model_validator(mode="after")
     def _login_is_encrypted(self) -> MailPart:
@@ -139,7 +155,7 @@ class KeepPart(_Part):
     """How long things are kept."""
 
     days: int | None = Field(
-        400, ge=1, description="Days of events, pages and findings that are kept; older ones are forgotten at each run. 0 is refused: leave it out to keep all."
+        default=400, ge=1, description="Days of events, pages and findings that are kept; older ones are forgotten at each run. 0 is refused: leave it out to keep all."
     )  # fmt: skip
 
 
@@ -147,8 +163,8 @@ class Config(_Part):
     """The whole file."""
 
     archive: Path = Field(..., description="The folder of the archive; it is made when it is not there.")
-    wait: Length = Field("10m", description="How long to wait for another run that uses the archive.")
-    parsers: Path | None = Field(None, description="A folder with your own *.grammar files.")
+    wait: Length = Field(default="10m", description="How long to wait for another run that uses the archive.")
+    parsers: Path | None = Field(default=None, description="A folder with your own *.grammar files.")
     logs: tuple[LogEntry, ...] = Field(..., min_length=1)
     report: ReportPart = ReportPart()
     search: SearchPart = SearchPart()
