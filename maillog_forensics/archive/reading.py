@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from maillog_forensics import clock, intake, journal, records, schema, sources
+from maillog_forensics import clock, intake, sources
 from maillog_forensics.archive.identity import BLOCK_BYTES, File, Fingerprint
 from maillog_forensics.archive.ledger import Log
 from maillog_forensics.normalize import Plan
@@ -82,7 +82,7 @@ class Reading:
         self.file, self.entry, self.plan, self.folder = file, entry, plan, folder
         self.log = replace(log, leap_turns=list(log.leap_turns), proofs=list(log.proofs), problems=[])
         self._last_wall: dt.datetime | None = None
-        self._reader: records.Reader | journal.Export | None = None
+        self._reader: intake.Reader | None = None
         if log.is_whole or log.lines < _HEAD_LINES:
             self._begin_anew()
         self.about = sources.Input(file.path)
@@ -119,28 +119,24 @@ class Reading:
         chunks = sources.chunks(
             self._bytes(is_last), self.about, line=log.resume_line, offset=log.resume_offset, only_whole=not is_last
         )
-        cut: list[int] = []
         reader = None
-        for number, (lines, events, ledger, whose) in enumerate(intake.parsed(chunks, self.file.path, self.plan, options, cut)):
-            reader = whose
-            lines, events, ledger = (t.filter(pl.col("line") > log.settled) for t in (lines, events, ledger))
+        for number, chunk in enumerate(intake.raw_chunks(self.file.path, self.about, self.plan, options, chunks)):
+            reader = chunk.reader
+            lines, ledger = (t.filter(pl.col("line") > log.settled) for t in (chunk.lines, chunk.ledger))
             log.lines = max(log.lines, int(lines["line"][-1]) if lines.height else 0)
             self._ledgers.append(ledger)
             self._places = pl.concat([self._places, lines.select("line", "offset")]).tail(2 * _TAIL_LINES)
-            self._strange.append(
-                lines.join(ledger.filter(pl.col("state") == "unrecognised"), on="line", how="semi", maintain_order="left")
-            )
+            strange = ledger.filter(pl.col("state") == "unrecognised")
+            self._strange.append(lines.join(strange, on="line", how="semi", maintain_order="left"))
+            events = intake.placed(chunk).filter(pl.col("line") > log.settled) if chunk.events.height else chunk.events
             if events.is_empty():
                 continue
             events = years.count(clock.naive(events))
             log.is_yearless |= years.met
-            log.is_zoneless |= bool((~events["_utc"]).any())
-            known = [c for c in events.columns if c in schema.EVENTS or c.startswith("_")]
-            events = events.select(known).join(
-                lines.select("line", "text", *(["offset"] if "offset" not in known else [])), on="line", how="left", maintain_order="left"
-            )  # fmt: skip
+            log.is_zoneless |= not events["_utc"].all()
+            events = events.join(lines.select("line", "text"), on="line", how="left", maintain_order="left")
             log.proofs = _merged_proofs(log, events)
-            log.leap_turns = sorted({*log.leap_turns, *(-t for t in clock.leap_days(events, 0))})
+            log.leap_turns = sorted({*log.leap_turns, *_leap_turns(events)})
             raw = self.folder / f"raw-{log.id or 0}-{number}.parquet"
             events.write_parquet(raw, compression="lz4")
             self._raw.append(raw)
@@ -310,9 +306,15 @@ _PROOF_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
 def _merged_proofs(log: Log, events: pl.DataFrame) -> list[dict[str, Any]]:
     """The first lines that prove the clock, of all that was read so far."""
     kept = list(log.proofs)
-    for row in clock.proofs(events).sort("line").head(max(0, _PROOFS - len(kept))).to_dicts():
+    for row in clock.proofs(clock.proving(events)).sort("line").head(max(0, _PROOFS - len(kept))).to_dicts():
         kept.append(row | {"_wall": row["_wall"].isoformat()})
     return kept
+
+
+def _leap_turns(events: pl.DataFrame) -> list[int]:
+    """How many New Years came before each 29 February."""
+    leap = events.filter("_yearless", pl.col("_wall").dt.month() == 2, pl.col("_wall").dt.day() == 29)
+    return leap["_turn"].unique().to_list()
 
 
 def _age_s(file: File) -> float:
