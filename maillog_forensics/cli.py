@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from maillog_forensics import commands_daily
 from maillog_forensics.errors import MaillogForensicsError, NoInputError, UsageError
 
 app = typer.Typer(
@@ -293,6 +294,9 @@ def formats_explain(line: Annotated[str, typer.Argument(help="One line of a log,
     from maillog_forensics import checking
 
     sys.stdout.write(checking.explain(line, parsers))
+
+
+commands_daily.register(app)
 
 
 def _command() -> str:

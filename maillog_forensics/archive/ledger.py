@@ -39,6 +39,7 @@ CREATE TABLE IF NOT EXISTS files (
     path TEXT PRIMARY KEY, device TEXT NOT NULL, inode TEXT NOT NULL, size INTEGER NOT NULL, modified INTEGER NOT NULL,
     log INTEGER) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS changed (day TEXT PRIMARY KEY, first TEXT NOT NULL, last TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS due (day TEXT PRIMARY KEY, is_changed INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS reports (day TEXT PRIMARY KEY, made TEXT NOT NULL, is_whole INTEGER NOT NULL, summary TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS incidents (
     id TEXT PRIMARY KEY, kind TEXT NOT NULL, members TEXT NOT NULL, started TEXT NOT NULL, ended TEXT NOT NULL, opened TEXT NOT NULL,
@@ -180,7 +181,7 @@ class Ledger:
         elif "readonly" in what or "unable to open" in what:
             what = "it can't be written; check the folder's owner and permissions"
         elif "malformed" in what or "not a database" in what:
-            what = "it is damaged; move it away and run 'maillog-forensics archive rebuild'"
+            what = "it is damaged; move the archive's folder away, and the next run reads what logs there are"
         return ArchiveError(f"{self.path}: {what}")
 
     @contextmanager

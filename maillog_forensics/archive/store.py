@@ -47,6 +47,10 @@ class Archive:
             rows = rows.filter(pl.col("time") < until)
         return rows
 
+    def has_events(self, since: dt.datetime, until: dt.datetime) -> bool:
+        """Whether there is an event between two times (the second not included)."""
+        return self.events(since, until).select("time").head(1).collect().height > 0
+
     def _order(self) -> _Order:
         return _Order({log.id: log.source for log in self.ledger.logs()})
 

@@ -45,12 +45,19 @@ class Progress:
 
 
 def take_in(
-    archive: Archive, entries: Sequence[Entry], plan: Callable[[], Plan], note: Callable[[str], None] | None = None
+    archive: Archive,
+    entries: Sequence[Entry],
+    plan: Callable[[], Plan],
+    note: Callable[[str], None] | None = None,
+    *,
+    is_anew: bool = False,
 ) -> Progress:
     """Take in what is new.
 
     Parameters
     ----------
+    is_anew
+        Read every log that is there from its beginning, whatever was taken in of it: a newer version may know more of its lines.
     plan
         Gives the compiled grammar; called only when there is something to read.
     note
@@ -63,7 +70,7 @@ def take_in(
         for path in found:
             progress.files += 1
             try:
-                _take_file(archive, entry, path, plan, progress, note)
+                _take_file(archive, entry, path, plan, progress, note, is_anew)
             except DisappearedError:
                 progress.problems.append(f"{sources.label(path)}: it was rotated while it was read; the next run reads it")
             except OSError as error:
@@ -77,19 +84,25 @@ def take_in(
 
 
 def _take_file(
-    archive: Archive, entry: Entry, path: str, plan: Callable[[], Plan], progress: Progress, note: Callable[[str], None] | None
+    archive: Archive,
+    entry: Entry,
+    path: str,
+    plan: Callable[[], Plan],
+    progress: Progress,
+    note: Callable[[str], None] | None,
+    is_anew: bool,
 ) -> None:
     ledger, name = archive.ledger, sources.label(path)
     file = File.look(path)
     progress.is_anything_there = True
     seen = ledger.execute("SELECT device, inode, size, modified, log FROM files WHERE path = ?", (name,))
-    if seen and seen[0][:4] == file.facts:
+    if seen and seen[0][:4] == file.facts and not is_anew:
         return
     known = _identify(archive, file, seen[0][4] if seen and seen[0][:2] == file.facts[:2] else None)
     if known is None:
         return
     log, relation = known
-    if relation in (Relation.SAME, Relation.PART):
+    if relation is Relation.PART or (relation is Relation.SAME and not is_anew):
         with ledger.changing():
             _remember(archive, file, name, log.id)
             if relation is Relation.SAME and log.path != name:
@@ -104,9 +117,11 @@ def _take_file(
         log = Log(place, key or "", host=entry.host or host_of(name))
     log.path, log.compression = name, file.compression
     before = log.lines
+    if is_anew and log.id is not None:
+        log = Log(log.place, log.first_line, log.source, log.id, host=log.host, path=name, compression=file.compression)
     taken = Reading(file, log, entry, plan(), segments.incoming(archive.root)).run()
     _commit(archive, taken, file, name, progress)
-    progress.lines += taken.log.lines - before
+    progress.lines += taken.log.lines if is_anew else taken.log.lines - before
     progress.problems += [f"{name}: {p}" for p in taken.log.problems]
 
 

@@ -135,7 +135,9 @@ class MailPart(_Part):
     link: str | None = Field(
         default=None, description="Where the pages can be seen, as https://reports.example.org/; put into the digest."
     )
-    masked: bool = Field(default=False, description="Pseudonyms instead of addresses and hosts in the digest.")
+    masked: bool = Field(
+        default=False, description="No address and no host in the digest: incidents are told by kind, size and id."
+    )
 
     @model_validator(mode="after")
     def _login_is_encrypted(self) -> MailPart:

@@ -15,8 +15,8 @@ from maillog_forensics.archive import looking
 from maillog_forensics.archive.store import Archive
 from maillog_forensics.daily.config import Config
 from maillog_forensics.findings import Ending, Findings, Incident, Run
-from maillog_forensics.operations.compare import Compared, compare, days_before
-from maillog_forensics.operations.figures import Figures, figures
+from maillog_forensics.operations.compare import Compared, compare, days_before, sentence
+from maillog_forensics.operations.figures import TOTALS, Figures, figures
 from maillog_forensics.options import duration_s
 
 _SAME_START = dt.timedelta(seconds=60)
@@ -194,10 +194,14 @@ def remember(archive: Archive, day: Day, made: dt.datetime) -> None:
         "hours": day.operations.hours,
         "incidents": [
             {
-                "id": i.id, "severity": i.severity.value, "headline": i.headline, "messages": i.messages,
+                "id": i.id, "kind": i.kind.value, "type": i.type.value, "severity": i.severity.value, "headline": i.headline, "messages": i.messages,
                 "is_running": i.id in running, "opened": day.opened[i.id].isoformat(),
             }
             for i in day.findings.incidents
+        ],
+        "unusual": [sentence(c, TOTALS[c.name]) for c in day.compared if c.is_unusual],
+        "compared": [
+            {"label": TOTALS[c.name], "name": c.name, "value": c.value, "before": c.before, "median": c.median} for c in day.compared
         ],
         "lines": sum(i.lines for i in day.findings.inputs),
         "unrecognised": sum(i.unrecognised for i in day.findings.inputs),
