@@ -73,7 +73,7 @@ class Archive:
         return [self._report(log, counts[log.id]) for log in self.ledger.logs() if log.id in counts]
 
     def _report(self, log: Log, counts: tuple[int, ...]) -> InputReport:
-        about = Input(log.source, bytes=log.size, compression=log.compression, decompressed_bytes=log.size, lines=sum(counts))
+        about = Input(log.source, bytes=log.size, compression=log.compression, lines=sum(counts))
         about.problems = list(log.problems)
         parsed, ignored, unrecognised, damaged = counts
         shapes = self.ledger.execute(
