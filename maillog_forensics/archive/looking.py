@@ -56,7 +56,7 @@ class Held:
 
 def held(
     archive: Archive, since: dt.datetime | None = None, until: dt.datetime | None = None, *, with_unfinished: bool = False
-) -> list[tuple[int, Held]]:
+) -> list[Held]:
     """What the archive holds between two times (the second not included), log by log in the order of their names.
 
     Parameters
@@ -80,8 +80,8 @@ def held(
         wanted = _queue_ids(archive, [s for p in parts.values() for s in p], since, until)
     order = sorted(parts.keys() | earlier.keys())
     return [
-        (n, Held(archive, reports.get(name) or _nothing(name), parts.get(name, []), since, until, earlier.get(name, []), wanted))
-        for n, name in enumerate(order)
+        Held(archive, reports.get(name) or _nothing(name), parts.get(name, []), since, until, earlier.get(name, []), wanted)
+        for name in order
     ]
 
 
@@ -116,13 +116,9 @@ def analyze(
     began, clock = dt.datetime.now(dt.UTC), time.monotonic()
     kept = Spool() if keep_events else None
     with store.looking(root) as archive:
-        examined = api.examine(
-            held(archive, since, until),
-            lambda _: archive.lines(),
-            window_s=window_s,
-            allowed=allowing.read(allow) if allow else [],
-            kept=kept,
-        )
+        done = api.put_together(held(archive, since, until), kept)
+        allowed = allowing.read(allow) if allow else []
+        examined = api.examine(done, archive.lines(), window_s=window_s, allowed=allowed)
     run = Run(
         version=__version__,
         command=command,
@@ -136,4 +132,4 @@ def analyze(
         },
         libraries={"polars": pl.__version__},
     )
-    return api.Analysis(api.document(examined, run), api.in_order(kept), examined.read.mail, [])
+    return api.Analysis(api.document(examined, run), api.in_order(kept), done.mail, [])

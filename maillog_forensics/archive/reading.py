@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from maillog_forensics import clock, intake, sources
+from maillog_forensics import clock, intake, schema, sources
 from maillog_forensics.archive.identity import BLOCK_BYTES, File, Fingerprint
 from maillog_forensics.archive.ledger import Log
 from maillog_forensics.normalize import Plan
@@ -122,16 +122,18 @@ class Reading:
         reader = None
         for number, chunk in enumerate(intake.raw_chunks(self.file.path, self.about, self.plan, options, chunks)):
             reader = chunk.reader
-            lines, ledger = (t.filter(pl.col("line") > log.settled) for t in (chunk.lines, chunk.ledger))
+            lines, ledger = (t.filter(pl.col("line") > log.settled) for t in (chunk.lines, chunk.ledger.table()))
             log.lines = max(log.lines, int(lines["line"][-1]) if lines.height else 0)
             self._ledgers.append(ledger)
             self._places = pl.concat([self._places, lines.select("line", "offset")]).tail(2 * _TAIL_LINES)
             strange = ledger.filter(pl.col("state") == "unrecognised")
             self._strange.append(lines.join(strange, on="line", how="semi", maintain_order="left"))
-            events = intake.placed(chunk).filter(pl.col("line") > log.settled) if chunk.events.height else chunk.events
-            if events.is_empty():
+            tables = [t for table in chunk.tables if (t := table.filter(pl.col("line") > log.settled)).height]
+            if not tables:
                 continue
-            events = years.count(clock.naive(events))
+            turns = years.count(tables)
+            events = pl.concat([t.with_columns(n) for t, n in zip(tables, turns)], how="diagonal_relaxed")
+            events = events.sort("line", maintain_order=True)
             log.is_yearless |= years.met
             log.is_zoneless |= not events["_utc"].all()
             events = events.join(lines.select("line", "text"), on="line", how="left", maintain_order="left")
@@ -250,7 +252,7 @@ class Reading:
 
     def _finished(self, dated: pl.DataFrame) -> pl.DataFrame:
         """Rows of `segments.SCHEMA`, and `_day`."""
-        table = intake.finish(dated.drop("text", *(c for c in dated.columns if c.startswith("_"))), "")
+        table = schema.conform(dated.drop("text", *clock.WALL, "_turn", strict=False), schema.EVENTS, "events")
         host = self.log.host
         if self.log.format == "unknown":
             self.log.format = "+".join(table["mta"].drop_nulls().unique().sort().to_list()) or "unknown"

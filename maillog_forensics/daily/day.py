@@ -74,8 +74,8 @@ def examine(archive: Archive, config: Config, date: dt.date, now: dt.datetime) -
     since = _search_from(config, start, date, known)
     allowed = allowing.read(config.search.allow) if config.search.allow else []
     examined = api.examine(
-        looking.held(archive, since, end, with_unfinished=True),
-        lambda _: archive.lines(),
+        api.put_together(looking.held(archive, since, end, with_unfinished=True)),
+        archive.lines(),
         window_s=duration_s(config.search.window, "window"),
         allowed=allowed,
     )
