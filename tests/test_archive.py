@@ -15,7 +15,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -387,6 +387,15 @@ def grown(folder: Path, days: int, skip: int = 0) -> None:
             daily_month.append(folder / "logs", path, data, day.end - 1)
 
 
+def pieces_of_month(count: int) -> Iterator[list[tuple[str, bytes, float]]]:
+    """What the servers write, each day in `count` pieces that end in the middle of lines; nothing when the month is over."""
+    for day in daily_month.month():
+        for n in range(count):
+            yield [(p, d[len(d) * n // count : len(d) * (n + 1) // count], day.end - 1) for p, d in day.lines.items()]
+    while True:
+        yield []
+
+
 def summaries(root: Path) -> list[tuple[object, ...]]:
     with store.looking(root) as archive:
         return archive.ledger.execute("SELECT day, is_whole, summary FROM reports ORDER BY day") + archive.ledger.execute(
@@ -400,16 +409,15 @@ def test_a_killed_run_leaves_the_archive_as_it_was_before_or_after(tmp_path: Pat
     work, clean = tmp_path / "killed", tmp_path / "clean"
     work.mkdir(), clean.mkdir()
     config = configured(work)
-    grown(work, 3)
+    pieces = pieces_of_month(2 + KILLS // 28)
     began = time.monotonic()
     assert daily(configured(clean), cwd=clean).returncode == 3  # no log yet; how long a start takes
     start_s = time.monotonic() - began
-    killed, at = 0, 3
-    last = 0
+    killed, last = 0, 0
     while killed < KILLS:
-        if rng.random() < 0.5 or at == 3:
-            grown(work, 1, at % 31)
-            at += 1
+        if rng.random() < 0.8 or last == 0:
+            for path, data, at in next(pieces):
+                daily_month.append(work / "logs", path, data, at)
         process = subprocess.Popen([*PROGRAM, "daily", "--config", config], stderr=subprocess.DEVNULL)
         try:
             process.wait(timeout=rng.uniform(0.4, 1.9) * start_s)

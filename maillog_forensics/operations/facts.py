@@ -71,10 +71,10 @@ def facts(day: pl.DataFrame, mail: Mail, zone: str) -> Facts:
         deliveries=delivered.filter(~forwarded),
         forwardings=delivered.filter(forwarded),
         deferrals=_with_message(day.filter(event == "defer"), mail),
-        bounces=_with_message(day.filter(event.is_in(["bounce", "expire"])), mail),
+        bounces=_with_message(day.filter(event == "bounce"), mail),
         refusals=day.filter(event == "reject"),
         removals=_removals(day, mail),
-        rest=day.filter(event.is_in(["session", "notice", "hold", "discard", "dsn"])),
+        rest=day.filter(event.is_in(["session", "notice", "hold", "discard", "dsn", "expire"])),
     )
 
 
@@ -114,7 +114,7 @@ def _removals(day: pl.DataFrame, mail: Mail) -> pl.DataFrame:
     remote = mail.deliveries.filter(pl.col("event") == "deliver", pl.coalesce("relay_host", "relay_ip").is_not_null())
     remote = remote.select("mid", is_remote=pl.lit(True)).unique()
     return gone.join(remote, on="mid", how="left", maintain_order="left").with_columns(
-        queued_s=(pl.col("time") - pl.col("first")).dt.total_seconds(fractional=True), is_remote=pl.col("is_remote").fill_null(False)
+        queued_s=pl.col("time").dt.epoch("s") - pl.col("first").dt.epoch("s"), is_remote=pl.col("is_remote").fill_null(False)
     )  # fmt: skip
 
 
