@@ -6,11 +6,15 @@ import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from maillog_forensics import commands_daily
 from maillog_forensics.errors import MaillogForensicsError, NoInputError, UsageError
+
+if TYPE_CHECKING:
+    from maillog_forensics.api import Analysis
 
 app = typer.Typer(
     name="maillog-forensics",
@@ -64,7 +68,13 @@ Lang = Annotated[str, typer.Option("--lang", metavar="CODE", help="Language of t
 
 @app.command()
 def analyze(
-    paths: Paths,
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PATH...", help="Log files, directories, globs, or - for standard input."),
+    ] = None,
+    archive: Annotated[
+        Path | None, typer.Option("--archive", metavar="DIR", help="Look at what 'daily' has archived there, instead of logs.")
+    ] = None,
     report: Annotated[Path | None, typer.Option("--report", metavar="FILE.html", help="Write the incident report.")] = None,
     findings: Annotated[
         Path | None,
@@ -108,21 +118,29 @@ def analyze(
     wanted = kinds(fail_on)
     language(lang)  # an unknown one is told before the work, not after it
     masked = masking.wanted(pseudonymize, redact, key_file)
+    if bool(paths) == bool(archive):
+        raise UsageError(
+            "analyze needs logs, or an archive: maillog-forensics analyze /var/log/mail.log, or analyze --archive DIR"
+        )
     with Progress(quiet) as bar, writers.strange_lines(unrecognised) as strange:
-        result = run(
-            paths,
-            tz=tz,
-            year=year,
-            format=format,
-            parsers=parsers,
-            since=moment(since, "--since"),
-            until=moment(until, "--until"),
-            window_s=duration_s(window, "--window"),
-            allow=allow,
-            command=_command(),
-            progress=bar.step,
-            on_unrecognised=strange,
-            keep_events=events is not None,
+        result = (
+            _archived(archive, since, until, window, allow, events is not None)
+            if archive
+            else run(
+                paths or [],
+                tz=tz,
+                year=year,
+                format=format,
+                parsers=parsers,
+                since=moment(since, "--since"),
+                until=moment(until, "--until"),
+                window_s=duration_s(window, "--window"),
+                allow=allow,
+                command=_command(),
+                progress=bar.step,
+                on_unrecognised=strange,
+                keep_events=events is not None,
+            )
         )
     found = result.findings
     _tell(result.problems)
@@ -154,6 +172,24 @@ def analyze(
         raise typer.Exit(10)
     if strict and (result.problems or any(item.damaged or item.problems for item in found.inputs)):
         raise typer.Exit(4)
+
+
+def _archived(
+    archive: Path, since: str | None, until: str | None, window: str, allow: Path | None, keep_events: bool
+) -> Analysis:
+    """What `analyze` finds in an archive."""
+    from maillog_forensics.archive.looking import analyze as run
+    from maillog_forensics.options import duration_s, moment
+
+    return run(
+        archive,
+        since=moment(since, "--since"),
+        until=moment(until, "--until"),
+        window_s=duration_s(window, "--window"),
+        allow=allow,
+        command=_command(),
+        keep_events=keep_events,
+    )
 
 
 @app.command()
@@ -299,6 +335,9 @@ def formats_explain(line: Annotated[str, typer.Argument(help="One line of a log,
     from maillog_forensics import checking
 
     sys.stdout.write(checking.explain(line, parsers))
+
+
+commands_daily.register(app)
 
 
 def _command() -> str:

@@ -240,7 +240,7 @@ def pour(
         strange = chunk.ledger.lines("unrecognised")
         if strange.len():
             lines = chunk.lines.join(strange.to_frame(), on="line", how="semi", maintain_order="left")
-            shapes.append(_shapes(lines))
+            shapes.append(shapes_of(lines))
             if options.on_unrecognised:
                 options.on_unrecognised(about.path, lines)
         if progress:
@@ -251,7 +251,7 @@ def pour(
             report.events += sum(table.height for table in tables)
             into(*tables)
     basis = TimeBasis()
-    if found := watch.evidence(_written(about), options.next_began):
+    if found := watch.evidence(written(about), options.next_began):
         basis = clock.decide(found, tz=options.tz, year=options.year)
         report.first, report.last = watch.span(basis)
     report.basis = (reader.basis if reader else None) or basis
@@ -275,9 +275,17 @@ def _with_host(table: pl.DataFrame, host: str | None) -> pl.DataFrame:
     return table.with_columns(pl.col("host").fill_null(host))
 
 
-def raw_chunks(path: str, about: sources.Input, plan: Plan, options: Options) -> Iterator[RawChunk]:
-    """The chunks of one input, parsed; those of a syslog on all processors, in order all the same."""
-    chunks = sources.read(path, about, chunk_bytes=options.chunk_bytes)
+def raw_chunks(
+    path: str, about: sources.Input, plan: Plan, options: Options, chunks: Iterator[sources.Chunk] | None = None
+) -> Iterator[RawChunk]:
+    """The chunks of one input, parsed; those of a syslog on all processors, in order all the same.
+
+    Parameters
+    ----------
+    chunks
+        The lines, where not all of the file is to be read.
+    """
+    chunks = chunks or sources.read(path, about, chunk_bytes=options.chunk_bytes)
     first = next(chunks, None)
     if first is None:
         return
@@ -321,7 +329,8 @@ def _ahead(work: Callable[[sources.Chunk], RawChunk], chunks: Iterator[sources.C
             yield under_way.popleft().result()
 
 
-def _written(about: sources.Input) -> tuple[dt.datetime, str] | None:
+def written(about: sources.Input) -> tuple[dt.datetime, str] | None:
+    """When an input was last written at the latest (UTC), and how that is known."""
     times = [(about.modified, "the file's modification time"), (about.packed, "the time in its gzip header")]
     known = [(dt.datetime.fromtimestamp(t, dt.UTC).replace(tzinfo=None), why) for t, why in times if t and 0 < t < _LAST_SECOND]
     if day := sources.date_in_name(about.path):
@@ -359,7 +368,7 @@ _MASKS = ((r"[^\s<>@]+@[^\s<>,;:()]+", "<addr>"), (r"\b[0-9a-fA-F]{1,4}(?::[0-9a
           (r"\b(?:[0-9A-F]{6,}|[0-9A-Za-z]{6}-[0-9A-Za-z]{6,11}-[0-9A-Za-z]{2,4})\b", "<id>"), (r'"[^"]*"', '"…"'), (r"\d+", "0"))  # fmt: skip
 
 
-def _shapes(lines: pl.DataFrame) -> pl.DataFrame:
+def shapes_of(lines: pl.DataFrame) -> pl.DataFrame:
     """Cluster lines by what stays when addresses, ids and numbers are masked."""
     shape = pl.col("text").str.slice(0, 400)
     for expression, mask in _MASKS:

@@ -36,26 +36,28 @@ _CAPS = (
 _VALUE_LIMIT = 2000
 
 
-def render(findings: Findings, *, print_variant: bool = False, lang: str = ENGLISH) -> str:
+def render(findings: Findings, *, print_variant: bool = False, lang: str = ENGLISH, operations: object | None = None) -> str:
     """The page as text, to be written as UTF-8.
 
     Parameters
     ----------
     lang
         Code of the language of the page; log lines and commands stay as they are.
+    operations
+        The day's operations, for the page of a day (`operations.view.Operations`).
     print_variant
         Everything unfolded, for paper: a closed fold can't be opened there.
     """
     page = ""
     with speaking(lang, findings.sentences):
         for caps in _CAPS:
-            page = _page(findings, caps, print_variant)
+            page = _page(findings, caps, print_variant, operations)
             if len(page.encode("utf-8", "backslashreplace")) <= MAX_BYTES:
                 break
     return page
 
 
-def _page(findings: Findings, caps: view.Caps, print_variant: bool) -> str:
+def _page(findings: Findings, caps: view.Caps, print_variant: bool, operations: object | None) -> str:
     return (
         _environment()
         .get_template("report.html.j2")
@@ -63,12 +65,18 @@ def _page(findings: Findings, caps: view.Caps, print_variant: bool) -> str:
             page=view.page(findings, caps, print_variant=print_variant),
             findings=findings,
             caps=caps,
+            operations=operations,
             policy=content_policy(style_sheet()),
             lang=spoken(),
             glossary=tuple((told(term), told(meaning)) for term, meaning in _glossary()),
             **_NAMES,
         )
     )
+
+
+def fill(template: str, **values: object) -> str:
+    """Another page in the same clothes."""
+    return _environment().get_template(template).render(policy=content_policy(style_sheet()), **_NAMES, **values)
 
 
 def style_sheet() -> str:

@@ -203,7 +203,9 @@ def test_huge_documents_make_pages_below_a_megabyte_that_count_what_they_leave_o
     text = page("huge")
     assert len(text.encode()) < MAX_BYTES
     words = Tree(text).text
-    assert re.search(r"Left out here: [\d,]+ incidents; all are in the findings file", words) and re.search(r"Left out here: [\d,]+ files;", words)
+    assert re.search(r"Left out here: [\d,]+ incidents; all are in the findings file", words) and re.search(
+        r"Left out here: [\d,]+ files;", words
+    )
 
 
 def test_one_document_makes_one_page() -> None:
