@@ -9,12 +9,12 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import polars as pl
 
@@ -22,7 +22,7 @@ from maillog_forensics import __version__, allowing, drafts, duplicates, grammar
 from maillog_forensics import correlate as correlating
 from maillog_forensics import normalize as normalizer
 from maillog_forensics.evidence import Lines
-from maillog_forensics.findings import SCHEMA, Findings, InputFile, Run, Suppressed, UnknownShape
+from maillog_forensics.findings import SCHEMA, Findings, Incident, InputFile, Run, Search, Suppressed, UnknownShape
 from maillog_forensics.intake import InputReport
 from maillog_forensics.spool import BUDGET_BYTES, Spool
 
@@ -169,7 +169,7 @@ def _put_together(
         Receives the events that count, with the number of their input in `_input`; where none is given, connections are not kept.
     """
     files, problems = sources.expand(request.paths)
-    spool = Spool(bucket=correlating.bucket())
+    spool = Spool(bucket=correlating.bucket)
     is_lean = events is None and len(files) == 1
 
     def pour(number: int, path: str, plan: Any, options: Any, progress: Any) -> tuple[InputReport, intake.Settlement]:
@@ -184,29 +184,70 @@ def _put_together(
     settlements: dict[int, intake.Settlement] = {}
     for number, (report, settlement) in request.each(files, pour, lambda done: done[0]):
         reports[number], settlements[number] = report, replace(settlement, source=report.about.path)
-    ordered = [reports[n] for n in sorted(reports)]
-    copies = duplicates.copies([(r.about.path, r.about.decompressed_sha256, r.about.decompressed_bytes) for r in ordered])
-    gathered, rejected = [], 0
     undated: dict[int, int] = {}
+    buckets = (intake.settled(tables, settlements, undated) for tables in spool.buckets())
+    done = _gathered(buckets, [reports[n] for n in sorted(reports)], since, until, events)
+    for number, lines in undated.items():
+        reports[number].undated(lines)
+    return done, problems
+
+
+class Source(Protocol):
+    """Something that was read before: what an archive holds of one log."""
+
+    report: InputReport
+
+    def events(self) -> Iterator[pl.DataFrame]:
+        """Its events (`schema.EVENTS`) in pieces, in the order of the lines."""
+
+
+def put_together(taken: Iterable[Source], events: Spool | None = None) -> Read:
+    """Gather the messages of sources that were read before, as `analyze` does with logs.
+
+    Parameters
+    ----------
+    taken
+        In the order of inputs.
+    events
+        Receives the events that count.
+    """
+    spool, reports = Spool(bucket=correlating.bucket), []
+    for number, one in enumerate(taken):
+        reports.append(one.report)
+        for table in one.events():
+            spool.add(table.with_columns(_input=pl.lit(number, dtype=pl.UInt32)))
+    buckets = (pl.concat(tables) for tables in spool.buckets())
+    return _gathered(buckets, reports, None, None, events)
+
+
+def _gathered(
+    buckets: Iterable[pl.DataFrame],
+    reports: list[InputReport],
+    since: dt.datetime | None,
+    until: dt.datetime | None,
+    events: Spool | None,
+) -> Read:
+    """Messages of settled events, bucket by bucket; what two inputs tell counts once."""
+    copies = duplicates.copies([(r.about.path, r.about.decompressed_sha256, r.about.decompressed_bytes) for r in reports])
+    gathered, rejected = [], 0
     hosts: set[str] = set()
     mtas: set[str] = set()
-    for tables in spool.buckets():
-        bucket = intake.settled(tables, settlements, undated)
+    for bucket in buckets:
         if since or until:
             bucket = bucket.filter((pl.col("time") >= (since or _EVER[0])) & (pl.col("time") <= (until or _EVER[1])))
-        bucket, repeated = duplicates.drop(bucket, copies)
-        for report in ordered:
-            report.duplicates += repeated.get(report.about.path, 0)
+        if len(reports) > 1:
+            whole = schema.conform(bucket, {**schema.EVENTS, "_input": pl.UInt32}, "events")
+            bucket, repeated = duplicates.drop(whole.sort("_input", "line", maintain_order=True), copies)
+            for report in reports:
+                report.duplicates += repeated.get(report.about.path, 0)
         rejected += int((bucket["event"] == "reject").sum())
         hosts.update(bucket["host"].unique().drop_nulls().to_list())
         mtas.update(bucket["mta"].unique().drop_nulls().to_list())
         gathered.append(correlating.gather(bucket))
         if events is not None:
-            events.add(bucket)
-    for number, lines in undated.items():
-        reports[number].undated(lines)
+            events.add(schema.conform(bucket, {**schema.EVENTS, "_input": pl.UInt32}, "events"))
     mail = correlating.link(gathered or [correlating.gather(schema.empty(schema.EVENTS))])
-    return Read(correlating.mailboxes(mail), ordered, rejected, tuple(sorted(hosts)), tuple(sorted(mtas))), problems
+    return Read(correlating.mailboxes(mail), reports, rejected, tuple(sorted(hosts)), tuple(sorted(mtas)))
 
 
 def _last_sessions(table: pl.DataFrame) -> pl.DataFrame:
@@ -290,14 +331,8 @@ def analyze(
     with spooled(paths) as (real, shown):
         request = Request(real, tz, year, format, parsers, progress, shown, on_unrecognised)
         done, problems = _put_together(request, since, until, kept)
-        mail, reports = done.mail, done.reports
-        found = drafts.find(mail, window_s=window_s)
-        wanted, suppressed = _without_allowed(found.drafts, allowed)
-        lines = Lines({r.about.path: r.about for r in reports})
-        incidents.want_lines(wanted, lines)
-        lines.want(incidents.first_lines(wanted, mail))
-        lines.fetch()
-        finished = [(d, incidents.finish(d, found.graph, mail, lines)) for d in wanted]
+        lines = Lines({r.about.path: r.about for r in done.reports})
+        examined = examine(done, lines, window_s=window_s, allowed=allowed)
     parameters: dict[str, str | int | float | bool | None] = {
         "tz": tz,
         "year": year,
@@ -306,28 +341,65 @@ def analyze(
         "until": _iso(until),
         "window_s": window_s,
     }
-    document = Findings(
-        schema=SCHEMA,
-        run=Run(
-            version=__version__,
-            command=command,
-            started_at=began,
-            elapsed_s=round(time.monotonic() - clock, 3),
-            parameters=parameters,
-            libraries={"polars": pl.__version__},
-        ),
-        inputs=tuple(_input(r) for r in reports),
-        traffic=summary.traffic(mail, found.graph.edges, done.rejected, done.hosts, done.mtas),
-        incidents=tuple(i for d, i in finished if d.verdict in ("loop", "guard")),
-        possible=tuple(i for d, i in finished if d.verdict not in ("loop", "guard")),
-        suppressed=suppressed,
-        searches=tuple(found.searches),
-        limits=tuple(summary.limits(reports, mail)),
+    run = Run(
+        version=__version__,
+        command=command,
+        started_at=began,
+        elapsed_s=round(time.monotonic() - clock, 3),
+        parameters=parameters,
+        libraries={"polars": pl.__version__},
     )
-    return Analysis(document, _in_order(kept), mail, problems)
+    return Analysis(document(examined, run), in_order(kept), done.mail, problems)
 
 
-def _in_order(kept: Spool | None) -> pl.LazyFrame:
+@dataclass(frozen=True)
+class Examined:
+    """What the detectors made of the messages, before it becomes a document."""
+
+    read: Read
+    edges: pl.DataFrame
+    incidents: tuple[Incident, ...]
+    possible: tuple[Incident, ...]
+    suppressed: tuple[Suppressed, ...]
+    searches: tuple[Search, ...]
+
+
+def examine(done: Read, lines: Lines, *, window_s: float = 4 * 3600, allowed: Sequence[allowing.Allowed] = ()) -> Examined:
+    """Find incidents in the messages, and fetch from `lines` those that prove them."""
+    mail = done.mail
+    found = drafts.find(mail, window_s=window_s)
+    wanted, suppressed = _without_allowed(found.drafts, list(allowed))
+    incidents.want_lines(wanted, lines)
+    lines.want(incidents.first_lines(wanted, mail))
+    lines.fetch()
+    finished = [(d, incidents.finish(d, found.graph, mail, lines)) for d in wanted]
+    return Examined(
+        done,
+        found.graph.edges,
+        tuple(i for d, i in finished if d.verdict in ("loop", "guard")),
+        tuple(i for d, i in finished if d.verdict not in ("loop", "guard")),
+        suppressed,
+        tuple(found.searches),
+    )
+
+
+def document(examined: Examined, run: Run) -> Findings:
+    """The findings of what was examined, with all traffic and the inputs it came from."""
+    done = examined.read
+    return Findings(
+        schema=SCHEMA,
+        run=run,
+        inputs=tuple(input_of(r) for r in done.reports),
+        traffic=summary.traffic(done.mail, examined.edges, done.rejected, done.hosts, done.mtas),
+        incidents=examined.incidents,
+        possible=examined.possible,
+        suppressed=examined.suppressed,
+        searches=examined.searches,
+        limits=tuple(summary.limits(done.reports, done.mail)),
+    )
+
+
+def in_order(kept: Spool | None) -> pl.LazyFrame:
     """The events in the order of inputs and lines."""
     if kept is None:
         return schema.empty(schema.EVENTS).lazy()
@@ -386,7 +458,7 @@ def spooled(paths: list[str]) -> Iterator[tuple[list[str], dict[str, str]]]:
         yield real, shown
 
 
-def _input(report: InputReport) -> InputFile:
+def input_of(report: InputReport) -> InputFile:
     about, basis = report.about, report.basis
     return InputFile(
         path=about.path,

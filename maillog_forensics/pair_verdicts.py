@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from maillog_forensics import people, rhythm
 from maillog_forensics.findings import LookAlike, LoopType
+from maillog_forensics.language import said
 from maillog_forensics.loops import Loop, Step
 
 
@@ -97,13 +98,18 @@ def judge(names: tuple[str, str], data: dict[str, list[Any]], span: list[int], p
         nats, needed, name, words = explained
         if nats < needed:
             return None
-        factors.append((name, round(nats, 1), f">= {needed:.3g}", True, f"{words}: {nats:.1f} nats against it"))
-        looks.append(LookAlike(name=name, ruled_out=True, reason=f"{words}; {nats:.1f} nats against it, {needed:.3g} needed"))
+        factors.append((name, round(nats, 1), f">= {needed:.3g}", True, words))
+        looks.append(LookAlike(name=name, ruled_out=True, reason=words))
     for s in sides:
         if s.step.marked:
-            what = "the null reverse-path, a logged parent, or a responder's transport"
-            words = f"{s.step.marked} of {len(s.step.times)} messages of {s.step.origin} carry {what}"
-            factors.append((f"marked {s.step.origin}", s.step.marked, f"of {len(s.step.times)}", s.is_marked, words))
+            words = said(
+                "%(n)s of %(all)s messages of %(who)s carry the null reverse-path, a logged parent, or a responder's transport",
+                n=s.step.marked,
+                all=len(s.step.times),
+                who=s.step.origin,
+            )
+            name, of = said("marked %(who)s", who=s.step.origin), said("of %(n)s", n=len(s.step.times))
+            factors.append((name, s.step.marked, of, s.is_marked, words))
     return _loop(names, data, span, sides, factors, looks, parameters)
 
 
@@ -171,14 +177,15 @@ def _as_people(times: list[float], up: list[bool], sides: list[_Side], parameter
     if any(s.is_marked for s in sides):
         return None
     rare = max(people.rarity(times, up, people.ALTERNATING), people.rarity(times, up, people.BOTH_WAYS))
-    gap_s = _high([b - a for a, b in pairwise(times)])
-    spread = ", ".join(f"{s.step.lags.spread:.2f}" for s in sides if s.step.lags)
-    words = (
-        f"{len(up)} messages with hardly a gap above {gap_s:.0f} s, answering times varying by {spread} (people: 0.56 and more)"
+    words = said(
+        "%(n)s messages with hardly a gap above %(gap)s s, answering times varying by %(a)s and %(b)s (people: 0.56 and more)",
+        n=len(up),
+        gap=round(_high([b - a for a, b in pairwise(times)])),
+        **{name: round(s.step.lags.spread, 2) if s.step.lags else "-" for name, s in zip("ab", sides)},
     )
     steady = sum(s.steady for s in sides)
     needed = parameters.people_nats + parameters.length_alone_nats * max(0.0, 1 - steady / parameters.steady_nats)
-    return rare + steady, needed, "people writing quickly", words
+    return rare + steady, needed, said("people writing quickly"), words
 
 
 def _as_sender(x: _Side, y: _Side, parameters: PairParameters) -> _Explanation | None:
@@ -187,8 +194,13 @@ def _as_sender(x: _Side, y: _Side, parameters: PairParameters) -> _Explanation |
     if x.is_marked or len(x.step.times) < 2 or not (y.is_marked or instant or y.steady >= parameters.steady_nats):
         return None
     nats = people.rarity(x.step.times, None, people.ONE_WAY) + people.against_chance(x.lags_s)
-    words = f"{x.step.origin} wrote {len(x.step.times)} times, {_lag(x)} after what it received"
-    return nats, parameters.sender_nats, "ticket acknowledgement", words
+    words = said(
+        "%(who)s wrote %(n)s times, in the median %(s)s s after what it received: steadier than by chance",
+        who=x.step.origin,
+        n=len(x.step.times),
+        s=round(x.step.lags.median_s) if x.step.lags else 0,
+    )
+    return nats, parameters.sender_nats, said("ticket acknowledgement"), words
 
 
 def _apart(up: list[bool], needed: float) -> _Explanation:
@@ -198,12 +210,8 @@ def _apart(up: list[bool], needed: float) -> _Explanation:
     for by_up in up:
         ahead += 1 if by_up else -1
         low, high = min(low, ahead), max(high, ahead)
-    words = f"in {len(up)} messages neither got more than {high - low} ahead of the other"
-    return people.kept_in_step(up), needed, "independent senders", words
-
-
-def _lag(side: _Side) -> str:
-    return f"{side.step.lags.median_s:.0f} s" if side.step.lags else "some time"
+    words = said("in %(n)s messages neither got more than %(ahead)s ahead of the other", n=len(up), ahead=high - low)
+    return people.kept_in_step(up), needed, said("independent senders"), words
 
 
 def _high(values: list[float]) -> float:
@@ -252,7 +260,7 @@ def _loop(
 
 def _by_the_clock(sides: list[_Side], parameters: PairParameters) -> LookAlike:
     """Echo probes, and schedulers of one period in opposite directions: they keep their phase, while a loop's drifts."""
-    name = "echo probe or schedulers of one period"
+    name = said("echo probe or schedulers of one period")
     both_marked = all(s.is_marked for s in sides)
     drifts = ""
     for x in sides:
@@ -262,30 +270,34 @@ def _by_the_clock(sides: list[_Side], parameters: PairParameters) -> LookAlike:
         least = parameters.marked_pace_nats if x.is_marked and not clock.is_round else parameters.clock_pace_nats
         inconclusive = clock.is_round and clock.drift < 0.95 and not x.is_marked
         if pace <= least * max(1.0, len(x.step.times) / 20) and (clock.is_clock or inconclusive):
-            words = f"{x.step.origin} writes every {clock.period_s:.1f} s"
+            known: dict[str, str | float] = {"who": x.step.origin, "s": round(clock.period_s, 1)}
             told = (
-                "and keeps to that clock; a loop's phase drifts"
+                said("%(who)s writes every %(s)s s and keeps to that clock; a loop's phase drifts", **known)
                 if clock.is_clock
-                else "and nothing shows that it does so because it was answered"
+                else said("%(who)s writes every %(s)s s, and nothing shows that it does so because it was answered", **known)
             )
-            return LookAlike(name=name, ruled_out=False, reason=f"{words} {told}")
-        drifts = drifts or (
-            f"the times drift (residual {clock.drift:.2f} of the change per turn, clock: 0.7; "
-            f"correlation {clock.correlation:+.2f}, clock: -0.5)"
+            return LookAlike(name=name, ruled_out=False, reason=told)
+        drifts = drifts or said(
+            "the times drift (residual %(drift)s of the change per turn, clock: 0.7; correlation %(correlation)s, clock: -0.5)",
+            drift=round(clock.drift, 2),
+            correlation=round(clock.correlation, 2),
         )
-    marked = "the log marks the answers as automatic on both sides"
-    return LookAlike(name=name, ruled_out=True, reason=marked if both_marked else drifts or "no side keeps a period")
+    why = (
+        said("the log marks the answers as automatic on both sides") if both_marked else drifts or said("no side keeps a period")
+    )
+    return LookAlike(name=name, ruled_out=True, reason=why)
 
 
 def _at_own_pace(sides: list[_Side], parameters: PairParameters) -> LookAlike:
     """A program that writes at a pace of its own, if not by the clock, and is answered."""
-    name = "regular sender and its answers"
-    unmarked = [s for s in sides if not s.is_marked]
-    for x in unmarked:
-        if x.pace < parameters.own_pace_nats:
-            reason = f"{x.step.origin} keeps more evenly to a pace of its own than to what it received ({x.pace:.1f} nats)"
-            return LookAlike(name=name, ruled_out=False, reason=reason)
-    words = ", ".join(
-        f"{x.step.origin} keeps as evenly to what it received as to a pace of its own ({x.pace:.1f} nats)" for x in unmarked
+    name = said("regular sender and its answers")
+    least = min((s for s in sides if not s.is_marked), key=lambda s: s.pace, default=None)
+    if least is None:
+        return LookAlike(name=name, ruled_out=True, reason=said("the log marks the answers as automatic on both sides"))
+    is_own = least.pace < parameters.own_pace_nats
+    words = (
+        said("%(who)s keeps more evenly to a pace of its own than to what it received", who=least.step.origin)
+        if is_own
+        else said("%(who)s keeps at least as evenly to what it received as to a pace of its own", who=least.step.origin)
     )
-    return LookAlike(name=name, ruled_out=True, reason=words or "the log marks the answers as automatic on both sides")
+    return LookAlike(name=name, ruled_out=not is_own, reason=words)

@@ -17,6 +17,7 @@ import polars as pl
 from maillog_forensics import people, relays, rhythm
 from maillog_forensics.findings import LookAlike, LoopType
 from maillog_forensics.graph import Graph
+from maillog_forensics.language import said
 from maillog_forensics.loops import Loop, Step
 from maillog_forensics.relays import Relays, Run
 
@@ -123,9 +124,18 @@ def _closed(cycle: list[int], found: Relays, graph: Graph, parameters: CyclePara
     if not all_marked and answering + stepping < parameters.ring_nats:
         return None
     factors: list[tuple[str, float | str, str, bool, str]] = [
-        _factor("keeping step", stepping, f"{n} messages on {k} arrows, none of which gets ahead of the next"),
-        _factor("answering", answering, f"each of the {k} mailboxes writes at a time of its own after what it got"),
-        ("evidence", round(answering + stepping, 1), f">= {parameters.ring_nats:g}", True, "nats against chance and people in a circle"),
+        (
+            said("keeping step"), round(stepping, 1), "", stepping > 0,
+            said("%(n)s messages on %(k)s arrows, none of which gets ahead of the next", n=n, k=k),
+        ),
+        (
+            said("answering"), round(answering, 1), "", answering > 0,
+            said("each of the %(k)s mailboxes writes at a time of its own after what it got", k=k),
+        ),
+        (
+            said("evidence"), round(answering + stepping, 1), f">= {parameters.ring_nats:g}", answering + stepping >= parameters.ring_nats,
+            said("against chance and people in a circle, in nats"),
+        ),
     ]  # fmt: skip
     return _loop(runs, steps, begin, end, factors, all_marked, search)
 
@@ -156,10 +166,17 @@ def _open_rings(found: Relays, used: set[int], graph: Graph, parameters: CyclePa
         if ring.coming < parameters.return_nats:
             continue
         runs = ring.runs
-        words = f"what {graph.name(runs[-1].target)} gets is followed by the next message of {graph.name(runs[0].origin)}"
+        words = said(
+            "what %(last)s gets is followed by the next message of %(first)s at a time of its own, by a way outside these logs",
+            last=graph.name(runs[-1].target),
+            first=graph.name(runs[0].origin),
+        )
         factors: list[tuple[str, float | str, str, bool, str]] = [
-            ("passing on", round(ring.passing, 1), f">= {parameters.relay_nats:g}", True, "each message in has one of its own that goes out, in step"),
-            ("coming back", round(ring.coming, 1), f">= {parameters.return_nats:g}", True, f"{words} at a time of its own, by a way outside these logs"),
+            (
+                said("passing on"), round(ring.passing, 1), f">= {parameters.relay_nats:g}", True,
+                said("each message in has one of its own that goes out, in step"),
+            ),
+            (said("coming back"), round(ring.coming, 1), f">= {parameters.return_nats:g}", True, words),
         ]  # fmt: skip
         steps = _steps(runs, ring.waits, ring.begin, ring.end, graph)
         loops.append(_loop(runs, steps, ring.begin, ring.end, factors, False, search))
@@ -235,10 +252,6 @@ def _steps(runs: list[Run], lags: list[list[float]], begin: float, end: float, g
     return steps
 
 
-def _factor(name: str, nats: float, words: str) -> tuple[str, float | str, str, bool, str]:
-    return name, round(nats, 1), "", nats > 0, words
-
-
 def _loop(
     runs: list[Run],
     steps: list[Step],
@@ -250,7 +263,7 @@ def _loop(
 ) -> Loop:
     clock = rhythm.clock(steps[0].times)
     follows = bool(clock and clock.is_clock and clock.is_round) and not all_marked
-    name = "schedulers of one period"
+    name = said("schedulers of one period")
     if follows:
         search.set_aside[name] = search.set_aside.get(name, 0) + 1
     members = tuple(dict.fromkeys(m for s in steps for m in (s.origin, s.target)))
@@ -266,8 +279,8 @@ def _loop(
         0.4 if follows else 0.95 if all_marked else 0.85,
         factors,
         [
-            LookAlike(name=name, ruled_out=not follows, reason="the turns keep to a clock" if follows else "the phase of the turns drifts"),
-            LookAlike(name="people writing in a circle", ruled_out=True, reason="every mailbox passes on in step, and at a time of its own"),
+            LookAlike(name=name, ruled_out=not follows, reason=said("the turns keep to a clock") if follows else said("the phase of the turns drifts")),
+            LookAlike(name=said("people writing in a circle"), ruled_out=True, reason=said("every mailbox passes on in step, and at a time of its own")),
         ],
         turns=min(len(s.times) for s in steps),
         period_s=period.median_s if period else None,

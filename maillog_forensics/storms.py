@@ -11,6 +11,7 @@ import polars as pl
 from maillog_forensics.correlate import Mail
 from maillog_forensics.findings import StormType
 from maillog_forensics.graph import Graph
+from maillog_forensics.language import said
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def find_storms(mail: Mail, graph: Graph, parameters: StormParameters = StormPar
         search.candidates += 1
         found = _bursts(part["second"].to_list(), length, parameters)
         if not found:
-            search.set_aside["steady notifications"] = search.set_aside.get("steady notifications", 0) + 1
+            search.set_aside[said("steady notifications")] = search.set_aside.get("steady notifications", 0) + 1
         for first, last, quiet in found:
             storms.append(_storm(str(recipient), part.slice(first, last - first + 1), quiet))
     hit = {s.target for s in storms}
@@ -167,7 +168,9 @@ def find_storms(mail: Mail, graph: Graph, parameters: StormParameters = StormPar
             )
             if overlapping:  # the same flood: its notices to the postmaster, and these to the senders
                 overlapping[0].recipients += recipients
-                search.set_aside["part of a storm by recipient"] = search.set_aside.get("part of a storm by recipient", 0) + 1
+                search.set_aside[said("part of a storm by recipient")] = (
+                    search.set_aside.get("part of a storm by recipient", 0) + 1
+                )
             elif len(recipients) >= parameters.min_recipients:
                 storm = _storm(recipients[0], piece, quiet)
                 storm.recipients, storm.by_origin = recipients, str(origin)
