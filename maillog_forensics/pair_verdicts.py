@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from maillog_forensics import people, rhythm
 from maillog_forensics.findings import LookAlike, LoopType
-from maillog_forensics.language import said
+from maillog_forensics.language import mark, said
 from maillog_forensics.loops import Loop, Step
 
 
@@ -100,6 +100,12 @@ def judge(names: tuple[str, str], data: dict[str, list[Any]], span: list[int], p
             return None
         factors.append((name, round(nats, 1), f">= {needed:.3g}", True, words))
         looks.append(LookAlike(name=name, ruled_out=True, reason=words))
+    if all(marked):
+        why = said("the log marks the answers as automatic on both sides")
+        looks += [
+            LookAlike(name=said(name), ruled_out=True, reason=why)
+            for name in (mark("people writing quickly"), mark("ticket acknowledgement"))
+        ]
     for s in sides:
         if s.step.marked:
             words = said(
