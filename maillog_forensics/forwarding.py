@@ -116,21 +116,21 @@ def _together(mail: Mail, graph: Graph) -> pl.DataFrame:
     Each message knows the first of its chain by following its predecessors, twice as far in every round; a plain relay from
     one host to the next is no chain.
     """
-    key = {"deliveries": pl.col("next_queue_id").hash(), "messages": pl.col("queue_id").hash()}
-    given = (
-        mail.deliveries.lazy()
-        .filter(pl.col("next_queue_id").is_not_null())
-        .select(key["deliveries"].alias("_id"), before="mid", gone="last")
+    messages, deliveries = mail.messages.lazy(), mail.deliveries.lazy()
+    given = deliveries.filter(pl.col("next_queue_id").is_not_null()).select(
+        before="mid", gone="last", box="final_box", _id=pl.col("next_queue_id").hash()
     )
-    taken = mail.messages.lazy().filter(pl.col("queue_id").is_not_null()).select("mid", "first", key["messages"].alias("_id"))
-    steps = (
-        given.join(taken, on="_id")
-        .filter(pl.col("before") != pl.col("mid"), (pl.col("first") - pl.col("gone")).dt.total_seconds().abs() <= 900)
+    taken = messages.filter(pl.col("queue_id").is_not_null()).select("mid", "first", _id=pl.col("queue_id").hash())
+    met = given.join(taken, on="_id").filter(
+        pl.col("before") != pl.col("mid"), (pl.col("first") - pl.col("gone")).dt.total_seconds().abs() <= 900
+    )
+    steps = (  # an id is unique on its own host only: the message must also be for the one it was handed on to
+        met.join(deliveries.select("mid", box="to_box").unique(), on=["mid", "box"])
         .sort("mid", "gone", "before")
         .unique("mid", keep="last", maintain_order=True)
         .select("mid", "before")
         .collect()
-    )  # fmt: skip
+    )
     is_chain = pl.col("before").is_in(steps["mid"].implode()) | pl.col("mid").is_in(steps["before"].implode())
     root = steps.filter(is_chain)
     if root.is_empty():

@@ -28,12 +28,14 @@ class PairParameters:
     marked_share: float = 0.6
     people_nats: float = 18.0
     """Against two people: `people.RARITY` is the longest stretch seen in years, this is 600 times rarer."""
-    length_alone_nats: float = 12.0
+    length_alone_nats: float = 10.0
     """More, where no side answers more steadily than people: what alone would tell is that they keep it up too long."""
     sender_nats: float = 6.0
     """Against a person, or a program at random, whose mail a machine acknowledges: such pairs are few, so it takes less."""
     own_pace_nats: float = -2.5
     """Against a program that writes at a pace of its own: where its wait is much the longer one, the two can hardly be told."""
+    own_pace_each: float = 0.1
+    """… and so much for each of its messages: stamps of whole seconds make what came in look less even than it is."""
     clock_pace_nats: float = 1.0
     """A schedule is believed only where its own pace explains it about as well as what came in."""
     marked_pace_nats: float = -8.0
@@ -300,7 +302,7 @@ def _at_own_pace(sides: list[_Side], parameters: PairParameters) -> LookAlike:
     least = min((s for s in sides if not s.is_marked), key=lambda s: s.pace, default=None)
     if least is None:
         return LookAlike(name=name, ruled_out=True, reason=said("the log marks the answers as automatic on both sides"))
-    is_own = least.pace < parameters.own_pace_nats
+    is_own = least.pace < min(parameters.own_pace_nats, -parameters.own_pace_each * len(least.step.times))
     words = (
         said("%(who)s keeps more evenly to a pace of its own than to what it received", who=least.step.origin)
         if is_own
