@@ -39,6 +39,7 @@ detection: $(VENV)/tested  ## recall, precision and errors by kind, on generated
 
 bench: $(VENV)/tested  ## speed and memory beside pflogsumm and eximstats, in one run
 	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.scale
 
 clean:
 	rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import itertools
 import random
+from pathlib import Path
 
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from maillog_forensics.correlate import Mail
+from maillog_forensics.graph import build
 from maillog_forensics.pairs import PairParameters, find_pairs
 from maillog_forensics.rings import find_cycles
+from tests import scale
 from tests.conftest import make_graph
 
 A, B, C, D = "a@a.example", "b@b.example", "c@c.example", "d@d.example"
@@ -215,3 +220,16 @@ def test_the_fast_search_misses_no_pair_that_the_plain_search_finds(
         assert len(got[pair] & set(stretch)) >= 0.9 * len(stretch)
     if noise == 0:
         assert frozenset(names[:2]) in wanted, "the oracle itself must see a loop without noise"
+
+
+def test_loops_hidden_in_months_of_human_mail_are_found_and_nothing_else(tmp_path: Path) -> None:
+    written = scale.write(tmp_path, 150_000)
+    messages, deliveries = (pl.read_parquet(tmp_path / f"{name}-*.parquet") for name in ("messages", "deliveries"))
+    assert deliveries.height == written
+    graph = build(Mail(messages, deliveries, pl.DataFrame()))
+    found = [*find_pairs(graph)[0], *find_cycles(graph)[0]]
+    assert len(found) == scale.LOOPS + scale.RINGS
+    for loop in found:
+        assert loop.verdict == "loop"
+        assert all(m.startswith("user-") for m in loop.members)
+        assert abs(len(loop.rows) - scale.TURNS) <= 0.05 * scale.TURNS
