@@ -85,6 +85,8 @@ class Options:
     """Receives the lines that nothing knows (line, offset, text), chunk by chunk."""
     spool_bytes: int = BUDGET_BYTES
     """What the events of one input may take in memory before they go to files."""
+    is_lean: bool = False
+    """Connections are only counted: nothing but the last of each chunk is told of them."""
     next_began: dt.datetime | None = None
     """First line (UTC) of the next younger file of a rotated set, which is the newest moment that this one's lines can have."""
 
@@ -300,7 +302,10 @@ def raw_chunks(
             yield _raw(sources.Chunk(first.lines.clear()), reader.rest(), reader)
         return
     order = _rank_envelopes(head, plan)
-    yield from _ahead(lambda chunk: _raw(chunk, normalize.parse(chunk.lines, plan, order)), itertools.chain([first], chunks))
+    yield from _ahead(
+        lambda chunk: _raw(chunk, normalize.parse(chunk.lines, plan, order, is_lean=options.is_lean)),
+        itertools.chain([first], chunks),
+    )
 
 
 def _raw(chunk: sources.Chunk, parsed: normalize.Parsed, reader: Reader | None = None) -> RawChunk:
