@@ -176,9 +176,9 @@ def _put_together(
         mark = pl.lit(number, dtype=pl.UInt32).alias("_input")
 
         def into(*tables: pl.DataFrame) -> None:
-            spool.add(*(_last_sessions(t.with_columns(mark)) if is_lean else t.with_columns(mark) for t in tables))
+            spool.add(*(t.with_columns(mark) for t in tables))
 
-        return intake.pour(path, plan, options, into, progress)
+        return intake.pour(path, plan, replace(options, is_lean=is_lean), into, progress)
 
     reports: dict[int, InputReport] = {}
     settlements: dict[int, intake.Settlement] = {}
@@ -248,13 +248,6 @@ def _gathered(
             events.add(schema.conform(bucket, {**schema.EVENTS, "_input": pl.UInt32}, "events"))
     mail = correlating.link(gathered or [correlating.gather(schema.empty(schema.EVENTS))])
     return Read(correlating.mailboxes(mail), reports, rejected, tuple(sorted(hosts)), tuple(sorted(mtas)))
-
-
-def _last_sessions(table: pl.DataFrame) -> pl.DataFrame:
-    """Of connections only the last of each host: until when its log goes on."""
-    if (table["event"] != "session").any():
-        return table
-    return table.sort("_wall", maintain_order=True).unique("host", keep="last", maintain_order=True)
 
 
 def correlate(

@@ -85,6 +85,8 @@ class Options:
     """Receives the lines that nothing knows (line, offset, text), chunk by chunk."""
     spool_bytes: int = BUDGET_BYTES
     """What the events of one input may take in memory before they go to files."""
+    is_lean: bool = False
+    """Connections are only counted: nothing but the last of each chunk is told of them."""
     next_began: dt.datetime | None = None
     """First line (UTC) of the next younger file of a rotated set, which is the newest moment that this one's lines can have."""
 
@@ -300,7 +302,10 @@ def raw_chunks(
             yield _raw(sources.Chunk(first.lines.clear()), reader.rest(), reader)
         return
     order = _rank_envelopes(head, plan)
-    yield from _ahead(lambda chunk: _raw(chunk, normalize.parse(chunk.lines, plan, order)), itertools.chain([first], chunks))
+    yield from _ahead(
+        lambda chunk: _raw(chunk, normalize.parse(chunk.lines, plan, order, is_lean=options.is_lean)),
+        itertools.chain([first], chunks),
+    )
 
 
 def _raw(chunk: sources.Chunk, parsed: normalize.Parsed, reader: Reader | None = None) -> RawChunk:
@@ -319,9 +324,13 @@ def _placed(table: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
 def _ahead(work: Callable[[sources.Chunk], RawChunk], chunks: Iterator[sources.Chunk]) -> Iterator[RawChunk]:
     """`map` on as many threads as there are processors, with no more chunks under way than that."""
     workers = os.cpu_count() or 1
+    first, second = next(chunks, None), next(chunks, None)
+    if first is None or second is None:
+        yield from map(work, filter(None, (first,)))
+        return
     under_way: deque[Future[RawChunk]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="parse") as pool:
-        for chunk in chunks:
+        for chunk in itertools.chain((first, second), chunks):
             under_way.append(pool.submit(work, chunk))
             if len(under_way) > workers:
                 yield under_way.popleft().result()
@@ -342,12 +351,17 @@ _LAST_SECOND = 4_102_444_800  # 2100: what a broken file system may tell beyond 
 
 
 def _rank_envelopes(head: pl.DataFrame, plan: Plan) -> tuple[str, ...]:
-    """All envelopes, those that fit the first lines best in front."""
+    """All envelopes, those that fit the first lines best in front; what fitted the input before is tried first."""
+    last: tuple[str, ...] = plan.memory.get("envelopes", ())
+    if last and envelopes.open_envelopes(head, plan, last[:1])[1].is_empty():
+        return last
     score = {}
     for e in plan.envelopes:
         opened, _ = envelopes.open_envelopes(head, plan, (e.envelope.name,))
         score[e.envelope.name] = opened.height
-    return tuple(sorted(score, key=lambda name: -score[name]))
+    order = tuple(sorted(score, key=lambda name: -score[name]))
+    plan.memory["envelopes"] = order
+    return order
 
 
 _LOG_NAME = re.compile(
