@@ -316,7 +316,7 @@ def analyze(
             parameters=parameters,
             libraries={"polars": pl.__version__},
         ),
-        inputs=tuple(_input(r) for r in reports),
+        inputs=tuple(input_file(r) for r in reports),
         traffic=summary.traffic(mail, found.edges, done.rejected, done.hosts, done.mtas),
         incidents=tuple(i for d, i in finished if d.verdict in ("loop", "guard")),
         possible=tuple(i for d, i in finished if d.verdict not in ("loop", "guard")),
@@ -386,7 +386,8 @@ def spooled(paths: list[str]) -> Iterator[tuple[list[str], dict[str, str]]]:
         yield real, shown
 
 
-def _input(report: InputReport) -> InputFile:
+def input_file(report: InputReport) -> InputFile:
+    """The ledger and the custody of one input, as they stand in the findings."""
     about, basis = report.about, report.basis
     return InputFile(
         path=about.path,
