@@ -18,7 +18,19 @@ from typing import Any, TypeVar
 
 import polars as pl
 
-from maillog_forensics import __version__, allowing, drafts, duplicates, grammar, incidents, intake, schema, sources, summary
+from maillog_forensics import (
+    __version__,
+    allowing,
+    drafts,
+    duplicates,
+    grammar,
+    incidents,
+    intake,
+    objects,
+    schema,
+    sources,
+    summary,
+)
 from maillog_forensics import correlate as correlating
 from maillog_forensics import normalize as normalizer
 from maillog_forensics.evidence import Lines
@@ -367,12 +379,13 @@ def _iso(time: dt.datetime | None) -> str | None:
 def spooled(paths: list[str]) -> Iterator[tuple[list[str], dict[str, str]]]:
     """Paths that can be read more than once, and what to call those that are stand-ins, while the context lasts.
 
-    Standard input and pipes are kept in temporary files, since evidence is read a second time; names that are no UTF-8 are
-    written with escapes.
+    Standard input and pipes are kept in temporary files, since evidence is read a second time, and so are objects of a store;
+    names that are no UTF-8 are written with escapes.
     """
-    real, shown = [], {}
+    real = []
     with ExitStack() as stack:
-        for path in paths:
+        here, shown = stack.enter_context(objects.fetched(paths))
+        for path in here:
             if path == "-" or (os.path.exists(path) and stat.S_ISFIFO(os.stat(path).st_mode)):
                 copy = stack.enter_context(tempfile.NamedTemporaryFile(prefix="maillog-forensics-"))
                 with nullcontext(sys.stdin.buffer) if path == "-" else open(path, "rb") as pipe:

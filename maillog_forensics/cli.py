@@ -40,7 +40,10 @@ def _top(
     """Finds mail loops and NDR storms in Postfix, Exim and Exchange logs, and writes the incident report."""
 
 
-Paths = Annotated[list[str], typer.Argument(metavar="PATH...", help="Log files, directories, globs, or - for standard input.")]
+Paths = Annotated[
+    list[str],
+    typer.Argument(metavar="PATH...", help="Log files, directories, globs, s3://bucket/prefix, or - for standard input."),
+]
 Tz = Annotated[str | None, typer.Option("--tz", metavar="ZONE", help="Zone of stamps that carry none: Asia/Manila, +08:00.")]
 Year = Annotated[int | None, typer.Option("--year", min=1980, max=2199, help="Year of the last line, where stamps carry none.")]
 Parsers = Annotated[Path | None, typer.Option("--parsers", metavar="DIR", help="A folder with your own *.grammar files.")]
@@ -274,7 +277,7 @@ def normalize(
     quiet: Quiet = False,
 ) -> None:
     """Read logs and write the events table."""
-    from maillog_forensics import run_summary, writers
+    from maillog_forensics import objects, run_summary, writers
     from maillog_forensics.api import input_file
     from maillog_forensics.api import normalize as run
     from maillog_forensics.options import names
@@ -282,11 +285,15 @@ def normalize(
 
     wanted = writers.Output(output, schema, to, names(partition_by))
     wanted.check()
-    with run_summary.Watch(summary, _command()) as watch, writers.strange_lines(unrecognised) as strange:
-        with Progress(quiet) as bar:
-            events, reports, problems = run(
-                paths, tz=tz, year=year, format=format, parsers=parsers, on_unrecognised=strange, progress=bar.step
-            )
+    with (
+        run_summary.Watch(summary, _command()) as watch,
+        writers.strange_lines(unrecognised) as strange,
+        objects.fetched(paths) as (here, shown),
+        Progress(quiet) as bar,
+    ):
+        events, reports, problems = run(
+            here, tz=tz, year=year, format=format, parsers=parsers, on_unrecognised=strange, progress=bar.step, shown=shown
+        )
 
         def finished() -> str:
             """Before anything appears under its final name: a run without mail leaves nothing there."""

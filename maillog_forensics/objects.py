@@ -9,6 +9,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 _URL = re.compile(r"(?i)^(s3a?|gs|az|abfss?|adl|azure)://([^/]+)/?(.*)$")
 _GLOB = re.compile(r"[*?\[]")
+_REFUSALS = ("AccessDenied", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch")
+_CHECK = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 _RETRIES: Any = {"max_retries": 3}
 
 
@@ -33,50 +36,54 @@ def is_url(path: str) -> bool:
     return bool(_URL.match(path))
 
 
-def fetch(url: str, folder: str) -> tuple[dict[str, str], list[str]]:
-    """Bring what is behind a URL into `folder`.
+@contextmanager
+def fetched(paths: list[str]) -> Iterator[tuple[list[str], dict[str, str]]]:
+    """The paths, with a folder in place of each URL, and the URL of each file in it; the folders go with the context.
 
-    Parameters
-    ----------
-    url
-        An object, a prefix (everything below it), or a glob.
-    folder
-        Objects get a path below it that ends like their key: names of files and folders tell hosts, days and rotation.
-
-    Returns
-    -------
-    files
-        Path to the URL of the object.
-    problems
-        A sentence where there is no such object.
+    A URL is an object, a prefix (everything below it) or a glob. The files' paths end like the objects' keys, since names of
+    files and folders tell hosts, days and rotation, and they have the objects' time.
 
     Raises
     ------
     NoInputError
-        When the store can't be reached, or refuses.
+        When there is no such object, or the store can't be reached or refuses.
     """
-    try:
-        with _plainly(url):
-            return _fetch(url, folder)
-    except _StoreError as error:
-        raise NoInputError(str(error)) from error
+    if not any(map(is_url, paths)):
+        yield paths, {}
+        return
+    here: list[str] = []
+    shown: dict[str, str] = {}
+    with tempfile.TemporaryDirectory(prefix="maillog-forensics-") as scratch:
+        for number, path in enumerate(paths):
+            if is_url(path):
+                folder = Path(scratch, f"{number:06d}")
+                try:
+                    with _plainly(path):
+                        shown |= _fetch(path, folder)
+                except _StoreError as error:
+                    raise NoInputError(str(error)) from error
+                path = str(folder)
+            here.append(path)
+        yield here, shown
 
 
-def _fetch(url: str, folder: str) -> tuple[dict[str, str], list[str]]:
+def _fetch(url: str, folder: Path) -> dict[str, str]:
     import obstore
 
     root, bucket, key = _split(url)
     store = _store(root)
     files: dict[str, str] = {}
     for found in _listed(store, key):
-        place = Path(folder, bucket, *(part for part in found["path"].split("/") if part not in ("", ".", "..")))
+        place = folder.joinpath(bucket, *(part for part in found["path"].split("/") if part not in ("", ".", "..")))
         place.parent.mkdir(parents=True, exist_ok=True)
         with place.open("wb") as file:
             for piece in obstore.get(store, found["path"]).stream(min_chunk_size=8 << 20):
                 file.write(piece)
         os.utime(place, (found["last_modified"].timestamp(),) * 2)  # the clock of yearless stamps looks at it
         files[str(place)] = f"{root}/{found['path']}"
-    return files, [] if files else [f"{url}: no such object; check the spelling, or name the prefix that holds the logs"]
+    if not files:
+        raise NoInputError(f"{url}: no such object; check the spelling, or name the prefix that holds the logs")
+    return files
 
 
 def _listed(store: ObjectStore, key: str) -> list[Any]:
@@ -153,13 +160,17 @@ def _plainly(url: str) -> Iterator[None]:
     except (told.NotFoundError, FileNotFoundError) as error:
         raise _StoreError(f"{url}: no such bucket or object; check the spelling of {_split(url)[1]}") from error
     except told.BaseError as error:
-        raise _StoreError(f"{url}: {_reason(str(error))}") from error
+        raise _StoreError(f"{url}: {_reason(str(error), _split(url)[1])}") from error
 
 
-def _reason(text: str) -> str:
+def _reason(text: str, bucket: str) -> str:
     """The store's own words, without the stack around them."""
     code = re.search(r"<Code>([^<]+)</Code>", text)
-    if code:
-        words = re.search(r"<Message>([^<]+)</Message>", text)
-        return f"the store says {code.group(1)}{': ' + words.group(1) if words else ''}"
-    return "the store can't be reached; check AWS_ENDPOINT_URL and the network (" + " ".join(text.split())[:160] + ")"
+    if code is None:
+        return f"the store can't be reached; check AWS_ENDPOINT_URL and the network ({' '.join(text.split())[:160]})"
+    if code.group(1) in _REFUSALS:
+        return f"the store refused these credentials ({code.group(1)}); {_CHECK}"
+    if code.group(1) == "NoSuchBucket":
+        return f"no such bucket or object; check the spelling of {bucket}"
+    words = re.search(r"<Message>([^<]+)</Message>", text)
+    return f"the store says {code.group(1)}{': ' + words.group(1) if words else ''}"
