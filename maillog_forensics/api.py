@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import os
 import shutil
 import stat
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import polars as pl
+from polars.io.plugins import register_io_source
 
 from maillog_forensics import (
     __version__,
@@ -58,6 +61,8 @@ class Request:
         Receives the lines that nothing knows: name of the input, and a table of line, offset, text.
     spool_bytes
         Memory for the events of one input; what is beyond goes to a temporary file.
+    chunk_bytes
+        How much of a log is parsed at a time.
     """
 
     paths: list[str]
@@ -69,6 +74,7 @@ class Request:
     shown: dict[str, str] | None = None
     on_unrecognised: Callable[[str, pl.DataFrame], None] | None = None
     spool_bytes: int = BUDGET_BYTES
+    chunk_bytes: int = sources.CHUNK_BYTES
 
     def each(
         self, files: list[str], read_one: Callable[..., _T], report_of: Callable[[_T], InputReport]
@@ -79,18 +85,22 @@ class Request:
         """
         plan = load(self.parsers)
         options = intake.Options(
-            tz=self.tz, year=self.year, format=self.format, on_unrecognised=self.on_unrecognised, spool_bytes=self.spool_bytes
+            tz=self.tz,
+            year=self.year,
+            format=self.format,
+            on_unrecognised=self.on_unrecognised,
+            spool_bytes=self.spool_bytes,
+            chunk_bytes=self.chunk_bytes,
         )
-        began: dict[str, dt.datetime] = {}
-        for number, path in reversed(list(enumerate(files))):
-            kin = sources.rotated_set(path)
-            limited = replace(options, next_began=began.get(kin))
-            done = read_one(number, path, plan, limited, partial(self.progress, path) if self.progress else None)
-            report = report_of(done)
-            if report.first:
-                began[kin] = report.first.replace(tzinfo=None)
-            report.about.path = (self.shown or {}).get(path, report.about.path)
-            yield number, done
+        for _, twins in itertools.groupby(enumerate(files), key=lambda each: sources.rotated_set(each[1])):
+            limited = options
+            for number, path in reversed(list(twins)):
+                done = read_one(number, path, plan, limited, partial(self.progress, path) if self.progress else None)
+                report = report_of(done)
+                if report.first:
+                    limited = replace(limited, next_began=report.first.replace(tzinfo=None))
+                report.about.path = (self.shown or {}).get(path, report.about.path)
+                yield number, done
 
 
 def read(request: Request) -> tuple[Iterator[tuple[int, intake.Taken]], int, list[str]]:
@@ -113,6 +123,25 @@ def read(request: Request) -> tuple[Iterator[tuple[int, intake.Taken]], int, lis
     return request.each(files, take_in, lambda taken: taken.report), len(files), problems
 
 
+@dataclass(frozen=True)
+class Normalized:
+    """What `normalize` hands on.
+
+    Attributes
+    ----------
+    events
+        The events table (`schema.EVENTS`), one input after the other; what two inputs tell stands in it twice (`duplicates`
+        tells which). The logs are read when it is collected or sunk, in bounded memory, and again each time that is done.
+    reports, problems
+        One report for each input, and a sentence for each path behind which there was nothing; they are complete once `events`
+        has been collected.
+    """
+
+    events: pl.LazyFrame
+    reports: list[InputReport]
+    problems: list[str]
+
+
 def normalize(
     paths: list[str],
     *,
@@ -121,32 +150,44 @@ def normalize(
     format: str | None = None,
     parsers: Path | None = None,
     progress: Callable[[str, int], None] | None = None,
-    shown: dict[str, str] | None = None,
     on_unrecognised: Callable[[str, pl.DataFrame], None] | None = None,
-) -> tuple[pl.DataFrame, list[InputReport], list[str]]:
-    """Read logs into one table.
+) -> Normalized:
+    """Read logs into one table, lazily.
 
     Parameters
     ----------
     on_unrecognised
         As in `Request`.
-
-    Returns
-    -------
-    events
-        The events table (`schema.EVENTS`) of all inputs; what two inputs tell stands in it twice (`duplicates` tells which).
-    reports
-        One for each input, in the order of `sources.expand`.
-    problems
-        A sentence for each path behind which there was nothing.
     """
-    taken, _, problems = read(Request(paths, tz, year, format, parsers, progress, shown, on_unrecognised))
-    tables: dict[int, list[pl.DataFrame]] = {}
-    reports: dict[int, InputReport] = {}
-    for number, one in taken:
-        tables[number], reports[number] = list(one.events()), one.report
-    ordered = [table for number in sorted(tables) for table in tables[number]]
-    return pl.concat(ordered) if ordered else schema.empty(schema.EVENTS), [reports[n] for n in sorted(reports)], problems
+    reports: list[InputReport] = []
+    problems: list[str] = []
+
+    def source(
+        with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
+    ) -> Iterator[pl.DataFrame]:
+        reports.clear()
+        problems.clear()
+        with objects.fetched(paths) as (here, shown):
+            files, missing = sources.expand(here)
+            problems.extend(missing)
+            twins = Counter(map(sources.rotated_set, files))
+            spool_bytes = _STREAMED_SPOOL // max(twins.values(), default=1)
+            request = Request(
+                here, tz, year, format, parsers, progress, shown, on_unrecognised, spool_bytes, _STREAMED_CHUNK
+            )  # fmt: skip
+            taken, _, _ = read(request)
+            for _, several in itertools.groupby(taken, key=lambda each: sources.rotated_set(files[each[0]])):
+                for _, one in reversed(list(several)):  # a rotated set is read from its youngest file on
+                    reports.append(one.report)
+                    for table in one.events():
+                        kept = table if predicate is None else table.filter(predicate)
+                        yield kept if with_columns is None else kept.select(with_columns)
+
+    return Normalized(register_io_source(source, schema=schema.EVENTS), reports, problems)
+
+
+_STREAMED_SPOOL = 8 << 20
+_STREAMED_CHUNK = 4 << 20  # smaller ones save little memory and cost much time
 
 
 @dataclass(frozen=True)

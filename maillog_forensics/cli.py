@@ -277,7 +277,7 @@ def normalize(
     quiet: Quiet = False,
 ) -> None:
     """Read logs and write the events table."""
-    from maillog_forensics import objects, run_summary, writers
+    from maillog_forensics import run_summary, writers
     from maillog_forensics.api import input_file
     from maillog_forensics.api import normalize as run
     from maillog_forensics.options import names
@@ -288,21 +288,18 @@ def normalize(
     with (
         run_summary.Watch(summary, _command()) as watch,
         writers.strange_lines(unrecognised) as strange,
-        objects.fetched(paths) as (here, shown),
         Progress(quiet) as bar,
     ):
-        events, reports, problems = run(
-            here, tz=tz, year=year, format=format, parsers=parsers, on_unrecognised=strange, progress=bar.step, shown=shown
-        )
+        found = run(paths, tz=tz, year=year, format=format, parsers=parsers, on_unrecognised=strange, progress=bar.step)
 
         def finished() -> str:
             """Before anything appears under its final name: a run without mail leaves nothing there."""
-            watch.read([input_file(r) for r in reports], problems, sum(r.events for r in reports))
+            watch.read([input_file(r) for r in found.reports], found.problems, sum(r.events for r in found.reports))
             _tell(watch.problems)
             watch.need_mail()
             return watch.name_of_inputs()
 
-        watch.wrote(*writers.write_events(events, wanted, finish=finished))
+        watch.wrote(*writers.write_events(found.events, wanted, finish=finished))
         if strict and watch.is_damaged:
             watch.leave(4)
 

@@ -25,7 +25,7 @@ KINDS = ("parquet", "arrow", "jsonl", "csv")
 
 @pytest.fixture(scope="module")
 def events(samples: Path) -> pl.DataFrame:
-    return api.normalize([str(samples / "loop_postfix_exim")])[0]
+    return api.normalize([str(samples / "loop_postfix_exim")]).events.collect()
 
 
 def back(path: Path, kind: str) -> pl.DataFrame:
