@@ -24,8 +24,8 @@ from polars.io.plugins import register_io_source
 from maillog_forensics import (
     __version__,
     allowing,
+    buckets,
     drafts,
-    duplicates,
     grammar,
     incidents,
     intake,
@@ -190,30 +190,13 @@ _STREAMED_SPOOL = 8 << 20
 _STREAMED_CHUNK = 4 << 20  # smaller ones save little memory and cost much time
 
 
-@dataclass(frozen=True)
-class Read:
-    """All inputs read and their messages put together.
-
-    Attributes
-    ----------
-    mail
-        With canonical mailboxes.
-    reports
-        One for each input, in the order of `sources.expand`.
-    rejected, hosts, mtas
-        Of all events, each counted once though two inputs tell it.
-    """
-
-    mail: correlating.Mail
-    reports: list[InputReport]
-    rejected: int
-    hosts: tuple[str, ...]
-    mtas: tuple[str, ...]
+Engine = Callable[[Request, dt.datetime | None, dt.datetime | None, Spool | None], tuple[buckets.Read, list[str]]]
+"""Reads what is requested, of the time between two moments, and gathers its messages; see `_put_together`, which does it here."""
 
 
 def _put_together(
     request: Request, since: dt.datetime | None = None, until: dt.datetime | None = None, events: Spool | None = None
-) -> tuple[Read, list[str]]:
+) -> tuple[buckets.Read, list[str]]:
     """Read the inputs and gather their messages, bucket by bucket where they are many; what two inputs tell counts once.
 
     Parameters
@@ -229,7 +212,7 @@ def _put_together(
         mark = pl.lit(number, dtype=pl.UInt32).alias("_input")
 
         def into(*tables: pl.DataFrame) -> None:
-            spool.add(*(_last_sessions(t.with_columns(mark)) if is_lean else t.with_columns(mark) for t in tables))
+            spool.add(*(intake.last_sessions(t.with_columns(mark)) if is_lean else t.with_columns(mark) for t in tables))
 
         return intake.pour(path, plan, options, into, progress)
 
@@ -238,35 +221,20 @@ def _put_together(
     for number, (report, settlement) in request.each(files, pour, lambda done: done[0]):
         reports[number], settlements[number] = report, replace(settlement, source=report.about.path)
     ordered = [reports[n] for n in sorted(reports)]
-    copies = duplicates.copies([(r.about.path, r.about.decompressed_sha256, r.about.decompressed_bytes) for r in ordered])
-    gathered, rejected = [], 0
+    copies = buckets.copies(ordered)
     undated: dict[int, int] = {}
-    hosts: set[str] = set()
-    mtas: set[str] = set()
-    for tables in spool.buckets():
-        bucket = intake.settled(tables, settlements, undated)
-        if since or until:
-            bucket = bucket.filter((pl.col("time") >= (since or _EVER[0])) & (pl.col("time") <= (until or _EVER[1])))
-        bucket, repeated = duplicates.drop(bucket, copies)
-        for report in ordered:
-            report.duplicates += repeated.get(report.about.path, 0)
-        rejected += int((bucket["event"] == "reject").sum())
-        hosts.update(bucket["host"].unique().drop_nulls().to_list())
-        mtas.update(bucket["mta"].unique().drop_nulls().to_list())
-        gathered.append(correlating.gather(bucket))
-        if events is not None:
-            events.add(bucket)
+
+    def filled() -> Iterator[buckets.Bucket]:
+        for tables in spool.buckets():
+            counted, repeated = buckets.counted(intake.settled(tables, settlements, undated), copies, since, until)
+            if events is not None:
+                events.add(counted)
+            yield buckets.fill(counted, repeated)
+
+    done = buckets.together(filled(), ordered)
     for number, lines in undated.items():
         reports[number].undated(lines)
-    mail = correlating.link(gathered or [correlating.gather(schema.empty(schema.EVENTS))])
-    return Read(correlating.mailboxes(mail), ordered, rejected, tuple(sorted(hosts)), tuple(sorted(mtas))), problems
-
-
-def _last_sessions(table: pl.DataFrame) -> pl.DataFrame:
-    """Of connections only the last of each host: until when its log goes on."""
-    if (table["event"] != "session").any():
-        return table
-    return table.sort("_wall", maintain_order=True).unique("host", keep="last", maintain_order=True)
+    return done, problems
 
 
 def correlate(
@@ -315,6 +283,7 @@ def analyze(
     progress: Callable[[str, int], None] | None = None,
     on_unrecognised: Callable[[str, pl.DataFrame], None] | None = None,
     keep_events: bool = True,
+    engine: Engine | None = None,
 ) -> Analysis:
     """Read logs, correlate them, find incidents.
 
@@ -332,6 +301,8 @@ def analyze(
         As in `Request`.
     keep_events
         Whether `Analysis.events` is wanted; without it less is kept.
+    engine
+        Who reads the logs and puts messages together, where this process does not: see `engines`.
 
     Returns
     -------
@@ -342,7 +313,7 @@ def analyze(
     kept = Spool() if keep_events else None
     with spooled(paths) as (real, shown):
         request = Request(real, tz, year, format, parsers, progress, shown, on_unrecognised)
-        done, problems = _put_together(request, since, until, kept)
+        done, problems = (engine or _put_together)(request, since, until, kept)
         mail, reports = done.mail, done.reports
         found = drafts.find(mail, window_s=window_s)
         wanted, suppressed = _without_allowed(found.drafts, allowed)
@@ -407,9 +378,6 @@ def _without_allowed(
         for a, d in counts.items()
     ]
     return wanted, tuple(told)
-
-
-_EVER = (dt.datetime(1, 1, 2, tzinfo=dt.UTC), dt.datetime(9999, 1, 1, tzinfo=dt.UTC))
 
 
 def _iso(time: dt.datetime | None) -> str | None:
