@@ -103,11 +103,18 @@ def analyze(
         Path | None, typer.Option("--unrecognised", metavar="FILE", help="Write the lines that nothing knows.")
     ] = None,
     summary: SummaryFile = None,
+    engine: Annotated[
+        str, typer.Option("--engine", metavar="NAME", help="Who does the work: local, or spark (a cluster).")
+    ] = "local",
+    master: Annotated[
+        str | None,
+        typer.Option("--master", metavar="URL", help="With --engine spark: spark://host:7077, yarn, k8s://…, local[4]."),
+    ] = None,
     strict: Strict = False,
     quiet: Quiet = False,
 ) -> None:
     """Find mail loops and NDR storms in logs, and write the incident report."""
-    from maillog_forensics import masking, run_summary, writers
+    from maillog_forensics import engines, masking, run_summary, writers
     from maillog_forensics.api import analyze as run
     from maillog_forensics.options import duration_s, kinds, moment
     from maillog_forensics.progress import Progress
@@ -132,6 +139,7 @@ def analyze(
                 progress=bar.step,
                 on_unrecognised=strange,
                 keep_events=events is not None,
+                engine=engines.chosen(engine, master),
             )
         found = result.findings
         watch.read(list(found.inputs), result.problems)

@@ -24,7 +24,9 @@ OFFICIAL = Path(__file__).parent / "official"
 @pytest.fixture(scope="module")
 def events(samples: Path) -> pl.DataFrame:
     """Events of real logs of Postfix, Exim and Exchange."""
-    return api.normalize([str(samples / n) for n in ("loop_postfix_exim", "exchange_autoreply", "backscatter_storm")]).events.collect()
+    return api.normalize(
+        [str(samples / n) for n in ("loop_postfix_exim", "exchange_autoreply", "backscatter_storm")]
+    ).events.collect()
 
 
 HOSTILE = [

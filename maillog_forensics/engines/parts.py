@@ -28,6 +28,8 @@ class Settings:
     buckets: int
     is_lean: bool
     """One input only, whose events nobody wants: of connections, only the last is kept."""
+    chunk_bytes: int = sources.CHUNK_BYTES
+    part_bytes: int = PART_BYTES
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def survey(number: int, path: str, settings: Settings) -> Surveyed | None:
     about = sources.Input(sources.label(path))
     begins: list[tuple[int, int]] = []
     envelopes: tuple[str, ...] = ()
-    for chunk in sources.read(path, about):
+    for chunk in sources.read(path, about, chunk_bytes=settings.chunk_bytes):
         if not begins:
             head = chunk.lines.head(intake.HEAD_LINES)
             is_record = journal.is_export(head) or records.recognise(head, compiled, path, settings.format)
@@ -112,7 +114,7 @@ def survey(number: int, path: str, settings: Settings) -> Surveyed | None:
         return None
     ends = [*(offset for _, offset in begins[1:]), about.decompressed_bytes]
     chunks = [(line, offset, end) for (line, offset), end in zip(begins, ends)]
-    size = max(1, PART_BYTES // sources.CHUNK_BYTES)
+    size = max(1, settings.part_bytes // settings.chunk_bytes)
     parts = [
         Part(number, path, order, tuple(chunks[at : at + size]), envelopes)
         for order, at in enumerate(range(0, len(chunks), size))
@@ -127,7 +129,9 @@ def read(part: Part, settings: Settings) -> Iterator[pl.DataFrame]:
     if part.chunks:
         chunks = _cut_out(part, compiled)
     else:
-        chunks = intake.raw_chunks(part.path, about, compiled, intake.Options(format=settings.format))
+        chunks = intake.raw_chunks(
+            part.path, about, compiled, intake.Options(format=settings.format, chunk_bytes=settings.chunk_bytes)
+        )
     host = intake.host_of(part.path)
     told: list[intake.Told] = []
     form = intake.Format()

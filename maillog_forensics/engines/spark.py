@@ -12,8 +12,6 @@ import datetime as dt
 import os
 import pickle
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,20 +19,17 @@ import polars as pl
 
 from maillog_forensics import buckets, intake, sources
 from maillog_forensics.api import Engine, Request
-from maillog_forensics.engines import parts, wire
+from maillog_forensics.engines import parts, wire, workers
 from maillog_forensics.errors import MaillogForensicsError, UsageError
 from maillog_forensics.intake import InputReport, Settlement
 from maillog_forensics.spool import Spool
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-    from pyspark import Broadcast
     from pyspark.sql import DataFrame, SparkSession
 
 BUCKET_LOG_BYTES = 256 << 20
 """Bytes of log for each bucket of queue ids: what a worker holds at once is some of that."""
 
-_BATCH_ROWS = 50_000
 _SETTINGS = {
     "spark.driver.maxResultSize": "0",  # messages are collected; whoever starts this knows how large the driver is
     "spark.log.level": "FATAL",
@@ -110,18 +105,6 @@ def _first_words(text: str) -> str:
     return told[-1 if "Traceback" in text else 0][:200]
 
 
-@dataclass(frozen=True)
-class _Context:
-    """What a bucket needs to know of all inputs."""
-
-    settlements: dict[int, Settlement]
-    turns: pl.DataFrame
-    """_input, line, _turn: the line from which on so many New Years lie behind; without rows where nothing crosses one."""
-    copies: dict[str, str]
-    since: dt.datetime | None
-    until: dt.datetime | None
-
-
 class _Job:
     """One analysis."""
 
@@ -157,7 +140,7 @@ class _Job:
         abouts: dict[int, sources.Input] = {}
         work: dict[int, tuple[parts.Part, ...]] = {n: (parts.Part(n, f),) for n, f in enumerate(self._files)}
         if large:
-            task = partial(_survey_one, self._settings)
+            task = partial(workers.survey, self._settings)
             for found in self._session.sparkContext.parallelize(large, len(large)).map(task).collect():
                 if found is not None:
                     abouts[found.number], work[found.number] = found.about, found.parts
@@ -169,10 +152,10 @@ class _Job:
 
         rows = self._session.sparkContext.parallelize([(pickle.dumps(part),) for part in work], max(1, len(work)))
         frame = self._session.createDataFrame(rows, "part binary")
-        raw: DataFrame = frame.mapInArrow(partial(_read_parts, self._settings), wire.ddl())
+        raw: DataFrame = frame.mapInArrow(partial(workers.read, self._settings), wire.ddl())
         return raw.persist(StorageLevel.DISK_ONLY)
 
-    def _settle(self, raw: DataFrame, abouts: dict[int, sources.Input]) -> tuple[dict[int, InputReport], _Context]:
+    def _settle(self, raw: DataFrame, abouts: dict[int, sources.Input]) -> tuple[dict[int, InputReport], workers.Context]:
         """Close the account of each input, in the order in which the local engine does."""
         rows = raw.where(f"{wire.TOLD} is not null").select(wire.TOLD).collect()
         told: dict[int, list[parts.PartTold]] = {}
@@ -196,21 +179,18 @@ class _Job:
         for number, (report, settlement) in self._request.each(self._files, close, lambda done: done[0]):
             reports[number], settlements[number] = report, settlement
         copies = buckets.copies([reports[n] for n in sorted(reports)])
-        crossed = pl.concat([pl.DataFrame(schema=_TURNS), *turns])
+        crossed = pl.concat([pl.DataFrame(schema=workers.TURNS), *turns])
         crossed = crossed if (crossed["_turn"] != 0).any() else crossed.clear()
-        return reports, _Context(settlements, crossed.sort("_input", "line"), copies, self._since, self._until)
+        return reports, workers.Context(settlements, crossed.sort("_input", "line"), copies, self._since, self._until)
 
-    def _gather(self, raw: DataFrame, context: _Context) -> list[tuple[buckets.Bucket, dict[int, int]]]:
+    def _gather(self, raw: DataFrame, context: workers.Context) -> list[tuple[buckets.Bucket, dict[int, int]]]:
         """Messages of each bucket, and the lines of each input that no calendar has."""
         shared = self._session.sparkContext.broadcast(context)
         self._session.conf.set("spark.sql.shuffle.partitions", str(self._settings.buckets))
         events = raw.where(f"{wire.TOLD} is null")
         # PySpark reads type hints, and fails over those of a partial function
-        found = events.groupBy(wire.BUCKET).applyInArrow(lambda table: _gather_bucket(shared, table), "bucket int, found binary")
+        found = events.groupBy(wire.BUCKET).applyInArrow(lambda table: workers.gather(shared, table), "bucket int, found binary")
         return [pickle.loads(bytes(row[1])) for row in sorted(found.collect(), key=lambda row: row[0])]
-
-
-_TURNS: dict[str, pl.DataType | type[pl.DataType]] = {"_input": pl.UInt32, "line": pl.UInt64, "_turn": pl.Int32}
 
 
 def _turns(tables: list[pl.DataFrame], number: int) -> pl.DataFrame:
@@ -219,34 +199,3 @@ def _turns(tables: list[pl.DataFrame], number: int) -> pl.DataFrame:
     rows = pl.concat([pl.DataFrame(schema={"line": pl.UInt64, "_turn": pl.Int32}), *columns]).sort("line", maintain_order=True)
     changes = rows.filter((pl.col("_turn") != pl.col("_turn").shift(1)).fill_null(True))
     return changes.select(_input=pl.lit(number, dtype=pl.UInt32), line="line", _turn="_turn")
-
-
-# --- what workers run ---------------------------------------------------------------------------------------------------
-
-
-def _survey_one(settings: parts.Settings, file: tuple[int, str]) -> parts.Surveyed | None:
-    return parts.survey(*file, settings)
-
-
-def _read_parts(settings: parts.Settings, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    for batch in batches:
-        for part in batch.column(0).to_pylist():
-            for table in parts.read(pickle.loads(part), settings):
-                yield from table.to_arrow(compat_level=pl.CompatLevel.oldest()).to_batches(max_chunksize=_BATCH_ROWS)
-
-
-def _gather_bucket(shared: Broadcast[_Context], table: pa.Table) -> pa.Table:
-    context = shared.value
-    number = table.column(wire.BUCKET)[0].as_py()
-    raw = wire.unpack(pl.DataFrame(pl.from_arrow(table)))
-    if context.turns.is_empty():
-        raw = raw.with_columns(_turn=pl.lit(0, dtype=pl.Int32))
-    else:
-        raw = raw.join_asof(context.turns, on="line", by="_input", strategy="backward", check_sortedness=False)
-        raw = raw.with_columns(pl.col("_turn").fill_null(0))
-    undated: dict[int, int] = {}
-    counted, repeated = buckets.counted(
-        intake.settled([raw], context.settlements, undated), context.copies, context.since, context.until
-    )
-    found = pickle.dumps((buckets.fill(counted, repeated), undated))
-    return pl.DataFrame({"bucket": [number], "found": [found]}, schema={"bucket": pl.Int32, "found": pl.Binary}).to_arrow()

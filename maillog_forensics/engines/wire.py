@@ -55,7 +55,7 @@ def pack(tables: list[pl.DataFrame], number: int, buckets: int) -> pl.DataFrame:
 def told(number: int, what: bytes) -> pl.DataFrame:
     """A row that tells of the whole input instead of an event."""
     one = pl.DataFrame({"_input": [number], BUCKET: [-1], TOLD: [what]})
-    return pl.concat([empty(), one], how="diagonal_relaxed").cast(dict(_travelling()))
+    return pl.concat([empty(), one], how="diagonal_relaxed").cast(_travelling())
 
 
 def empty() -> pl.DataFrame:
