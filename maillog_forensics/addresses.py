@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import polars as pl
 
-_HEX = "[0-9A-Za-z]"
+_ODD = r"[^a-z0-9._@-]|-[^@]*@|\.$"
+"""Addresses that `canonical` may change: all others have small letters, digits, dots and underscores only, and in the domain hyphens."""
 
 
 def canonical(column: str = "address") -> pl.Expr:
@@ -38,10 +39,15 @@ def canonical(column: str = "address") -> pl.Expr:
 def canonical_of(series: pl.Series) -> pl.Series:
     """`canonical` of every value, worked out once for each distinct one."""
     distinct = series.unique().drop_nulls()
-    table = pl.DataFrame({"raw": distinct, "address": distinct}).with_columns(address=canonical())
-    table = _ascii_domains(table)
+    odd = distinct.filter(distinct.str.contains(_ODD))
+    plain = pl.DataFrame({"raw": series}).select(
+        pl.when(pl.col("raw").str.contains(_ODD).fill_null(True)).then(None).otherwise("raw").alias("address")
+    )
+    if odd.len() == 0:
+        return plain["address"].alias(series.name)
+    table = _ascii_domains(pl.DataFrame({"raw": odd, "address": odd}).with_columns(address=canonical()))
     joined = pl.DataFrame({"raw": series}).join(table, on="raw", how="left", maintain_order="left")
-    return joined["address"].alias(series.name)
+    return joined.select(pl.coalesce("address", plain["address"])).to_series().alias(series.name)
 
 
 def _ascii_domains(table: pl.DataFrame) -> pl.DataFrame:

@@ -11,12 +11,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import polars as pl
 from polars.io.plugins import register_io_source
@@ -37,7 +37,7 @@ from maillog_forensics import (
 from maillog_forensics import correlate as correlating
 from maillog_forensics import normalize as normalizer
 from maillog_forensics.evidence import Lines
-from maillog_forensics.findings import SCHEMA, Findings, InputFile, Run, Suppressed, UnknownShape
+from maillog_forensics.findings import SCHEMA, Findings, Incident, InputFile, Run, Search, Suppressed, UnknownShape
 from maillog_forensics.intake import InputReport
 from maillog_forensics.spool import BUDGET_BYTES, Spool
 
@@ -205,7 +205,7 @@ def _put_together(
         Receives the events that count, with the number of their input in `_input`; where none is given, connections are not kept.
     """
     files, problems = sources.expand(request.paths)
-    spool = Spool(bucket=correlating.bucket())
+    spool = Spool(bucket=correlating.bucket)
     is_lean = events is None and len(files) == 1
 
     def pour(number: int, path: str, plan: Any, options: Any, progress: Any) -> tuple[InputReport, intake.Settlement]:
@@ -220,21 +220,39 @@ def _put_together(
     settlements: dict[int, intake.Settlement] = {}
     for number, (report, settlement) in request.each(files, pour, lambda done: done[0]):
         reports[number], settlements[number] = report, replace(settlement, source=report.about.path)
-    ordered = [reports[n] for n in sorted(reports)]
-    copies = buckets.copies(ordered)
     undated: dict[int, int] = {}
-
-    def filled() -> Iterator[buckets.Bucket]:
-        for tables in spool.buckets():
-            counted, repeated = buckets.counted(intake.settled(tables, settlements, undated), copies, since, until)
-            if events is not None:
-                events.add(counted)
-            yield buckets.fill(counted, repeated)
-
-    done = buckets.together(filled(), ordered)
+    settled = (intake.settled(tables, settlements, undated) for tables in spool.buckets())
+    done = buckets.read(settled, [reports[n] for n in sorted(reports)], since, until, events)
     for number, lines in undated.items():
         reports[number].undated(lines)
     return done, problems
+
+
+class Source(Protocol):
+    """Something that was read before: what an archive holds of one log."""
+
+    report: InputReport
+
+    def events(self) -> Iterator[pl.DataFrame]:
+        """Its events (`schema.EVENTS`) in pieces, in the order of the lines."""
+
+
+def put_together(taken: Iterable[Source], events: Spool | None = None) -> buckets.Read:
+    """Gather the messages of sources that were read before, as `analyze` does with logs.
+
+    Parameters
+    ----------
+    taken
+        In the order of inputs.
+    events
+        Receives the events that count.
+    """
+    spool, reports = Spool(bucket=correlating.bucket), []
+    for number, one in enumerate(taken):
+        reports.append(one.report)
+        for table in one.events():
+            spool.add(table.with_columns(_input=pl.lit(number, dtype=pl.UInt32)))
+    return buckets.read((pl.concat(tables) for tables in spool.buckets()), reports, None, None, events)
 
 
 def correlate(
@@ -314,14 +332,8 @@ def analyze(
     with spooled(paths) as (real, shown):
         request = Request(real, tz, year, format, parsers, progress, shown, on_unrecognised)
         done, problems = (engine or _put_together)(request, since, until, kept)
-        mail, reports = done.mail, done.reports
-        found = drafts.find(mail, window_s=window_s)
-        wanted, suppressed = _without_allowed(found.drafts, allowed)
-        lines = Lines({r.about.path: r.about for r in reports})
-        incidents.want_lines(wanted, lines)
-        lines.want(incidents.first_lines(wanted, mail))
-        lines.fetch()
-        finished = [(d, incidents.finish(d, found.edges, mail, lines)) for d in wanted]
+        lines = Lines({r.about.path: r.about for r in done.reports})
+        examined = examine(done, lines, window_s=window_s, allowed=allowed)
     parameters: dict[str, str | int | float | bool | None] = {
         "tz": tz,
         "year": year,
@@ -330,28 +342,67 @@ def analyze(
         "until": _iso(until),
         "window_s": window_s,
     }
-    document = Findings(
-        schema=SCHEMA,
-        run=Run(
-            version=__version__,
-            command=command,
-            started_at=began,
-            elapsed_s=round(time.monotonic() - clock, 3),
-            parameters=parameters,
-            libraries={"polars": pl.__version__},
-        ),
-        inputs=tuple(input_file(r) for r in reports),
-        traffic=summary.traffic(mail, found.edges, done.rejected, done.hosts, done.mtas),
-        incidents=tuple(i for d, i in finished if d.verdict in ("loop", "guard")),
-        possible=tuple(i for d, i in finished if d.verdict not in ("loop", "guard")),
-        suppressed=suppressed,
-        searches=tuple(found.searches),
-        limits=tuple(summary.limits(reports, mail)),
+    run = Run(
+        version=__version__,
+        command=command,
+        started_at=began,
+        elapsed_s=round(time.monotonic() - clock, 3),
+        parameters=parameters,
+        libraries={"polars": pl.__version__},
     )
-    return Analysis(document, _in_order(kept), mail, problems)
+    return Analysis(document(examined, run), in_order(kept), done.mail, problems)
 
 
-def _in_order(kept: Spool | None) -> pl.LazyFrame:
+@dataclass(frozen=True)
+class Examined:
+    """What the detectors made of the messages, before it becomes a document."""
+
+    read: buckets.Read
+    edges: pl.DataFrame
+    incidents: tuple[Incident, ...]
+    possible: tuple[Incident, ...]
+    suppressed: tuple[Suppressed, ...]
+    searches: tuple[Search, ...]
+
+
+def examine(
+    done: buckets.Read, lines: Lines, *, window_s: float = 4 * 3600, allowed: Sequence[allowing.Allowed] = ()
+) -> Examined:
+    """Find incidents in the messages, and fetch from `lines` those that prove them."""
+    mail = done.mail
+    found = drafts.find(mail, window_s=window_s)
+    wanted, suppressed = _without_allowed(found.drafts, list(allowed))
+    incidents.want_lines(wanted, lines)
+    lines.want(incidents.first_lines(wanted, mail))
+    lines.fetch()
+    finished = [(d, incidents.finish(d, found.edges, mail, lines)) for d in wanted]
+    return Examined(
+        done,
+        found.edges,
+        tuple(i for d, i in finished if d.verdict in ("loop", "guard")),
+        tuple(i for d, i in finished if d.verdict not in ("loop", "guard")),
+        suppressed,
+        tuple(found.searches),
+    )
+
+
+def document(examined: Examined, run: Run) -> Findings:
+    """The findings of what was examined, with all traffic and the inputs it came from."""
+    done = examined.read
+    return Findings(
+        schema=SCHEMA,
+        run=run,
+        inputs=tuple(input_of(r) for r in done.reports),
+        traffic=summary.traffic(done.mail, examined.edges, done.rejected, done.hosts, done.mtas),
+        incidents=examined.incidents,
+        possible=examined.possible,
+        suppressed=examined.suppressed,
+        searches=examined.searches,
+        limits=tuple(summary.limits(done.reports, done.mail)),
+    )
+
+
+def in_order(kept: Spool | None) -> pl.LazyFrame:
     """The events in the order of inputs and lines."""
     if kept is None:
         return schema.empty(schema.EVENTS).lazy()
@@ -408,7 +459,7 @@ def spooled(paths: list[str]) -> Iterator[tuple[list[str], dict[str, str]]]:
         yield real, shown
 
 
-def input_file(report: InputReport) -> InputFile:
+def input_of(report: InputReport) -> InputFile:
     """The ledger and the custody of one input, as they stand in the findings."""
     about, basis = report.about, report.basis
     return InputFile(

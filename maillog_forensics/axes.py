@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 
+from maillog_forensics.language import day_of_month
+
 NICE_S = (
     1,
     2,
@@ -53,7 +55,7 @@ def time_ticks(begin: float, end: float, count: float) -> list[tuple[float, str]
         time = dt.datetime.fromtimestamp(at, dt.UTC)
         midnight = time.hour == time.minute == time.second == 0
         out.append(
-            (at, f"{time.day} {time:%b}" if step >= 86400 or midnight else f"{time:%H:%M}" if step >= 60 else f"{time:%H:%M:%S}")
+            (at, day_of_month(time) if step >= 86400 or midnight else f"{time:%H:%M}" if step >= 60 else f"{time:%H:%M:%S}")
         )
         at += step
     return out

@@ -11,7 +11,9 @@ import polars as pl
 from maillog_forensics import correlate, duplicates, schema
 from maillog_forensics.correlate import Gathered, Mail
 from maillog_forensics.intake import InputReport
+from maillog_forensics.spool import Spool
 
+_EVENTS = {**schema.EVENTS, "_input": pl.UInt32}
 _EVER = (dt.datetime(1, 1, 2, tzinfo=dt.UTC), dt.datetime(9999, 1, 1, tzinfo=dt.UTC))
 
 
@@ -57,25 +59,32 @@ class Read:
     mtas: tuple[str, ...]
 
 
-def counted(
-    events: pl.DataFrame, copies: dict[str, str], since: dt.datetime | None, until: dt.datetime | None
-) -> tuple[pl.DataFrame, dict[str, int]]:
-    """The events of a bucket that count: of the time asked for, each once; and how many lines of each source do not.
+def fill(
+    events: pl.DataFrame,
+    copies: dict[str, str] | None,
+    since: dt.datetime | None,
+    until: dt.datetime | None,
+    kept: Spool | None = None,
+) -> Bucket:
+    """Put the messages of one bucket together.
 
     Parameters
     ----------
     events
-        One input after the other, lines in order.
+        Settled events with the number of their input in `_input`; of each input, lines in order.
     copies
-        As `duplicates.copies` gives them.
+        As `copies` gives them; None where there is one input only, which repeats nobody.
+    kept
+        Receives the events that count.
     """
     if since or until:
         events = events.filter((pl.col("time") >= (since or _EVER[0])) & (pl.col("time") <= (until or _EVER[1])))
-    return duplicates.drop(events, copies)
-
-
-def fill(events: pl.DataFrame, repeated: dict[str, int]) -> Bucket:
-    """Put the messages of one bucket together; both arguments as `counted` gives them."""
+    repeated: dict[str, int] = {}
+    if copies is not None:
+        whole = schema.conform(events, _EVENTS, "events")
+        events, repeated = duplicates.drop(whole.sort("_input", "line", maintain_order=True), copies)
+    if kept is not None:
+        kept.add(schema.conform(events, _EVENTS, "events"))
     return Bucket(
         correlate.gather(events),
         repeated,
@@ -85,9 +94,21 @@ def fill(events: pl.DataFrame, repeated: dict[str, int]) -> Bucket:
     )
 
 
+def read(
+    settled: Iterable[pl.DataFrame],
+    reports: list[InputReport],
+    since: dt.datetime | None,
+    until: dt.datetime | None,
+    kept: Spool | None = None,
+) -> Read:
+    """Messages of settled events, bucket by bucket; what two inputs tell counts once. See `fill`."""
+    known = copies(reports)
+    return together((fill(events, known, since, until, kept) for events in settled), reports)
+
+
 def together(buckets: Iterable[Bucket], reports: list[InputReport]) -> Read:
     """Number and link the messages of all buckets; the reports get the number of lines that did not count."""
-    done = list(buckets) or [fill(schema.empty(schema.EVENTS), {})]
+    done = list(buckets) or [fill(schema.empty(_EVENTS), None, None, None)]
     for bucket in done:
         for report in reports:
             report.duplicates += bucket.repeated.get(report.about.path, 0)
@@ -96,6 +117,8 @@ def together(buckets: Iterable[Bucket], reports: list[InputReport]) -> Read:
     return Read(mail, reports, sum(b.rejected for b in done), tuple(sorted(hosts)), tuple(sorted(mtas)))
 
 
-def copies(reports: list[InputReport]) -> dict[str, str]:
-    """Sources whose bytes are those of an earlier one."""
+def copies(reports: list[InputReport]) -> dict[str, str] | None:
+    """Sources whose bytes are those of an earlier one; None where there is one input only."""
+    if len(reports) < 2:
+        return None
     return duplicates.copies([(r.about.path, r.about.decompressed_sha256, r.about.decompressed_bytes) for r in reports])

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from maillog_forensics import axes, svg
-from maillog_forensics.figures import number, seconds_text
+from maillog_forensics.figures import seconds_text
 from maillog_forensics.findings import Series
+from maillog_forensics.language import mark, number, say
 
 MAX_STEPS = 110
 """Steps drawn at most: each is then some pixels wide, and the table twin can still be read."""
@@ -36,6 +37,8 @@ class Chart:
 
     wide: Markup
     narrow: Markup
+    told: str
+    """Its conclusion in a sentence, for those who do not see it."""
     step_s: int
     rows: tuple[Step, ...]
     keys: tuple[str, ...] = ()
@@ -47,7 +50,7 @@ class Chart:
     @property
     def unit(self) -> str:
         """messages a minute, messages in 30 s."""
-        return _unit(self.step_s, self.noun)
+        return unit(self.step_s, self.noun)
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,8 @@ def rate(
     note = ""
     if alone:
         others = sorted(s.others for s in steps)
-        usual = f"{number(others[len(others) // 2])} {_unit(step_s, 'messages')}"
-        note = f"All other mail, about {usual}, is not drawn: it would hide the incident."
+        usual = f"{number(others[len(others) // 2])} {unit(step_s)}"
+        note = say("All other mail, about %(usual)s, is not drawn: it would hide the incident.", usual=usual)
 
     def draw(width: float, suffix: str) -> Markup:
         return _picture(
@@ -115,6 +118,7 @@ def rate(
     return Chart(
         draw(720, ""),
         draw(344, "n"),
+        description,
         step_s,
         tuple(steps),
         keys,
@@ -159,8 +163,28 @@ def _keys(steps: Sequence[Step]) -> tuple[str, ...]:
     return tuple(ranked[:_LAYERS])
 
 
-def _unit(step_s: int, noun: str) -> str:
-    return noun + {60: " a minute", 3600: " an hour", 86400: " a day", 1: " a second"}.get(step_s, f" in {seconds_text(step_s)}")
+def unit(step_s: int, noun: str = "messages") -> str:
+    """messages a minute, transfers in 30 s."""
+    known = _UNITS[noun]
+    return say(known.get(step_s, known[0]), time=seconds_text(step_s))
+
+
+_UNITS = {
+    "messages": {
+        1: mark("messages a second"),
+        60: mark("messages a minute"),
+        3600: mark("messages an hour"),
+        86400: mark("messages a day"),
+        0: mark("messages in %(time)s"),
+    },
+    "transfers": {
+        1: mark("transfers a second"),
+        60: mark("transfers a minute"),
+        3600: mark("transfers an hour"),
+        86400: mark("transfers a day"),
+        0: mark("transfers in %(time)s"),
+    },
+}
 
 
 def _picture(
@@ -180,7 +204,7 @@ def _picture(
     inner_w, inner_h = width - left - right, height - above - below
     if not steps:
         return svg.image(
-            ident, width, height, title, description, svg.text(width / 2, height / 2, "no messages", "tick", "middle")
+            ident, width, height, title, description, svg.text(width / 2, height / 2, say("no messages"), "tick", "middle")
         )
     begin = steps[0].time.timestamp()
     end = steps[-1].time.timestamp() + step_s
@@ -239,7 +263,7 @@ def _picture(
         )
     if keys and baseline > 0:
         parts.append(svg.line(left, y(baseline), width - right, y(baseline), "baseline"))
-        parts.append(svg.text(width - right, y(baseline) - 4, "usual", "note", "end"))
+        parts.append(svg.text(width - right, y(baseline) - 4, say("usual"), "note", "end"))
     parts += [
         svg.text(x(at), height - 6, label, "tick", "middle")
         for at, label in axes.time_ticks(begin, end, inner_w / 74)
@@ -293,7 +317,7 @@ def bars(ident: str, title: str, description: str, values: dict[str, int], limit
     """Horizontal bars, the largest first, the rest together; labels are from logs."""
     ranked = sorted(values.items(), key=lambda kv: (-kv[1], kv[0]))
     rest = sum(v for _, v in ranked[limit:])
-    rows = ranked[:limit] + ([(f"{len(ranked) - limit} others", rest)] if rest else [])
+    rows = ranked[:limit] + ([(say("%(n)s others", n=len(ranked) - limit), rest)] if rest else [])
     top = max((v for _, v in rows), default=1) or 1
     width, pitch = 520.0, 26.0
     parts = []

@@ -119,6 +119,8 @@ def _prove_records(record: layouts.RecordFormat, plan: Plan) -> list[str]:
             continue
         events = _read_record(sample.text, plan)[1]
         row = events.to_dicts()[0] if events.height else {}
+        if wall := row.pop("_wall", None):
+            row["wall"] = wall.isoformat(timespec="microseconds")  # in UTC where the record tells its zone
         faults += [
             f"{where}: {column} should be {want!r}, is {row.get(column)!r}"
             for column, want in sample.expect.items()

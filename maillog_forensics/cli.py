@@ -6,11 +6,15 @@ import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from maillog_forensics import commands_daily
 from maillog_forensics.errors import MaillogForensicsError, NoInputError, UsageError
+
+if TYPE_CHECKING:
+    from maillog_forensics.api import Analysis
 
 app = typer.Typer(
     name="maillog-forensics",
@@ -62,6 +66,8 @@ KeyFile = Annotated[
     typer.Option("--key-file", metavar="FILE", help="Key of the pseudonyms; without it a fresh one that nobody keeps."),
 ]
 
+Lang = Annotated[str, typer.Option("--lang", metavar="CODE", help="Language of the report: en, fil (see reports/locale).")]
+
 
 SummaryFile = Annotated[
     str | None, typer.Option("--summary", metavar="FILE.json", help="Write what this run read, found and wrote, for programs.")
@@ -72,7 +78,13 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No summary and no progress
 
 @app.command()
 def analyze(
-    paths: Paths,
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PATH...", help="Log files, directories, globs, or - for standard input."),
+    ] = None,
+    archive: Annotated[
+        Path | None, typer.Option("--archive", metavar="DIR", help="Look at what 'daily' has archived there, instead of logs.")
+    ] = None,
     report: Annotated[Path | None, typer.Option("--report", metavar="FILE.html", help="Write the incident report.")] = None,
     findings: Annotated[
         Path | None,
@@ -99,6 +111,7 @@ def analyze(
     pseudonymize: Pseudonymize = False,
     redact: Redact = None,
     key_file: KeyFile = None,
+    lang: Lang = "en",
     unrecognised: Annotated[
         Path | None, typer.Option("--unrecognised", metavar="FILE", help="Write the lines that nothing knows.")
     ] = None,
@@ -116,30 +129,40 @@ def analyze(
     """Find mail loops and NDR storms in logs, and write the incident report."""
     from maillog_forensics import engines, masking, run_summary, writers
     from maillog_forensics.api import analyze as run
+    from maillog_forensics.language import language
     from maillog_forensics.options import duration_s, kinds, moment
     from maillog_forensics.progress import Progress
 
     wanted = kinds(fail_on)
+    language(lang)  # an unknown one is told before the work, not after it
     masked = masking.wanted(pseudonymize, redact, key_file)
+    if bool(paths) == bool(archive):
+        raise UsageError(
+            "analyze needs logs, or an archive: maillog-forensics analyze /var/log/mail.log, or analyze --archive DIR"
+        )
     if events:
         writers.Output(events).check()
     with run_summary.Watch(summary, _command()) as watch:
         with Progress(quiet) as bar, writers.strange_lines(unrecognised) as strange:
-            result = run(
-                paths,
-                tz=tz,
-                year=year,
-                format=format,
-                parsers=parsers,
-                since=moment(since, "--since"),
-                until=moment(until, "--until"),
-                window_s=duration_s(window, "--window"),
-                allow=allow,
-                command=_command(),
-                progress=bar.step,
-                on_unrecognised=strange,
-                keep_events=events is not None,
-                engine=engines.chosen(engine, master),
+            result = (
+                _archived(archive, since, until, window, allow, events is not None)
+                if archive
+                else run(
+                    paths or [],
+                    tz=tz,
+                    year=year,
+                    format=format,
+                    parsers=parsers,
+                    since=moment(since, "--since"),
+                    until=moment(until, "--until"),
+                    window_s=duration_s(window, "--window"),
+                    allow=allow,
+                    command=_command(),
+                    progress=bar.step,
+                    on_unrecognised=strange,
+                    keep_events=events is not None,
+                    engine=engines.chosen(engine, master),
+                )
             )
         found = result.findings
         watch.read(list(found.inputs), result.problems)
@@ -157,12 +180,12 @@ def analyze(
         if report:
             from maillog_forensics.report import render as render_html
 
-            writers.write_text(render_html(found), str(report))
+            writers.write_text(render_html(found, lang=lang), str(report))
             watch.wrote(str(report))
         if not quiet:
             from maillog_forensics.terminal import summary as in_words
 
-            typer.echo(in_words(found), err=findings is not None and str(findings) == "-")
+            typer.echo(in_words(found, lang=lang), err=findings is not None and str(findings) == "-")
             if report:
                 typer.echo(f"Report: {report}", err=True)
         watch.need_mail()
@@ -170,6 +193,24 @@ def analyze(
             watch.leave(10)
         if strict and watch.is_damaged:
             watch.leave(4)
+
+
+def _archived(
+    archive: Path, since: str | None, until: str | None, window: str, allow: Path | None, keep_events: bool
+) -> Analysis:
+    """What `analyze` finds in an archive."""
+    from maillog_forensics.archive.looking import analyze as run
+    from maillog_forensics.options import duration_s, moment
+
+    return run(
+        archive,
+        since=moment(since, "--since"),
+        until=moment(until, "--until"),
+        window_s=duration_s(window, "--window"),
+        allow=allow,
+        command=_command(),
+        keep_events=keep_events,
+    )
 
 
 @app.command()
@@ -223,6 +264,7 @@ def render(
     pseudonymize: Pseudonymize = False,
     redact: Redact = None,
     key_file: KeyFile = None,
+    lang: Lang = "en",
 ) -> None:
     """Make the report again from a findings file, as a page, Markdown or text; the logs are not needed."""
     from maillog_forensics import masking, writers
@@ -236,9 +278,9 @@ def render(
     if letter:
         from maillog_forensics.plain import letter as write_letter
 
-        writers.write_text(write_letter(document, letter, masked=not unmasked), str(output))
+        writers.write_text(write_letter(document, letter, masked=not unmasked, lang=lang), str(output))
         return
-    writers.write_text(rendered(document, ending(output.name), print_variant=print_variant), str(output))
+    writers.write_text(rendered(document, ending(output.name), print_variant=print_variant, lang=lang), str(output))
 
 
 @app.command()
@@ -286,7 +328,7 @@ def normalize(
 ) -> None:
     """Read logs and write the events table."""
     from maillog_forensics import run_summary, writers
-    from maillog_forensics.api import input_file
+    from maillog_forensics.api import input_of
     from maillog_forensics.api import normalize as run
     from maillog_forensics.options import names
     from maillog_forensics.progress import Progress
@@ -302,7 +344,7 @@ def normalize(
 
         def finished() -> str:
             """Before anything appears under its final name: a run without mail leaves nothing there."""
-            watch.read([input_file(r) for r in found.reports], found.problems, sum(r.events for r in found.reports))
+            watch.read([input_of(r) for r in found.reports], found.problems, sum(r.events for r in found.reports))
             _tell(watch.problems)
             watch.need_mail()
             return watch.name_of_inputs()
@@ -348,6 +390,9 @@ def formats_explain(line: Annotated[str, typer.Argument(help="One line of a log,
     from maillog_forensics import checking
 
     sys.stdout.write(checking.explain(line, parsers))
+
+
+commands_daily.register(app)
 
 
 def _command() -> str:

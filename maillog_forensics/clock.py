@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from maillog_forensics.errors import UsageError
+from maillog_forensics.language import mark, said
 
 _BASE62 = {c: n for n, c in enumerate("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")}
 _BASE52 = {c: n for n, c in enumerate("0123456789BCDFGHJKLMNPQRSTVWXYZbcdfghjklmnpqrstvwxyz")}
@@ -40,10 +41,10 @@ class TimeBasis:
     """
 
     zone: str = "UTC"
-    zone_basis: str = "nothing in the file tells: taken as UTC (say --tz to change)"
+    zone_basis: str = mark("nothing in the file tells: taken as UTC (say --tz to change)")
     offset_s: int | None = 0
     last_year: int | None = None
-    year_basis: str = "in the stamps"
+    year_basis: str = mark("in the stamps")
     shift: str = ""
 
 
@@ -368,7 +369,7 @@ def decide(found: Evidence, *, tz: str | None = None, year: int | None = None) -
         When `tz` names no zone.
     """
     if not found.zoneless and not found.yearless:
-        return TimeBasis("in the stamps", "every stamp carries its zone", None)
+        return TimeBasis("in the stamps", mark("every stamp carries its zone"), None)
     gaps, years = _measure(found)
     basis = _zone(found, gaps, tz)
     if not found.yearless:
@@ -412,10 +413,10 @@ def _zone(found: Evidence, gaps: list[float], tz: str | None) -> TimeBasis:
     if tz:
         return TimeBasis(*_named(tz))
     if not found.zoneless:
-        return TimeBasis("in the stamps", "every stamp carries its zone", None)
+        return TimeBasis("in the stamps", mark("every stamp carries its zone"), None)
     if near:
         offset = int(max(sorted(set(near)), key=near.count))
-        why = f"read from the lines: {len(near)} queue or message ids carry the UTC second"
+        why = said("read from the lines: %(n)s queue or message ids carry the UTC second", n=len(near))
         return TimeBasis(_offset_name(offset), why, offset, shift=_shift(near, offset))
     return TimeBasis()
 
@@ -426,39 +427,51 @@ def _shift(near: list[int], offset: int) -> str:
     if len(others) < 3:
         return ""
     other = max(sorted(set(others)), key=others.count)
-    return (
-        f"the clock changes within this file: {near.count(offset)} lines prove {_offset_name(offset)}, {others.count(other)} prove "
-        f"{_offset_name(other)}; all times were read as {_offset_name(offset)} (summer time? say --tz with the name of the zone)"
+    return said(
+        "the clock changes within this file: %(n)s lines prove %(zone)s, %(others)s prove %(other)s; "
+        "all times were read as %(zone)s (summer time? say --tz with the name of the zone)",
+        n=near.count(offset),
+        zone=_offset_name(offset),
+        others=others.count(other),
+        other=_offset_name(other),
     )
 
 
 def _year(found: Evidence, years: list[int], given: int | None) -> tuple[int, str]:
     """Year of the last line, and why."""
     if years and given is None:
-        return max(sorted(set(years)), key=years.count), "read from the lines: message ids carry the year"
+        return max(sorted(set(years)), key=years.count), mark("read from the lines: message ids carry the year")
     limits = [(found.next_began, "the first line of the next file of its set")] if found.next_began else []
     limits += [found.written] if found.written and given is None else []
     moment, why = min(limits, default=(None, ""))
     newest = given if given is not None else moment.year if moment else None
     if newest is None:
-        return 1970, "unknown: nothing tells the year (say --year)"
-    why = f"inferred: the last line can't be younger than {why}" if why else "given with --year"
+        return 1970, mark("unknown: nothing tells the year (say --year)")
+    why = _BOUNDS.get(why, f"inferred: the last line can't be younger than {why}") if why else mark("given with --year")
     for year in range(newest, newest - _YEARS_BACK, -1):
         if not all(calendar.isleap(year - turns) for turns in found.leap_turns):
             continue
         last = _in_year(found.last_wall, year) if found.last_wall else None
         if last and (moment is None or last <= moment + dt.timedelta(days=1)):
             return year, "given with --year" if year == given else why
-    return newest, "given with --year" if given is not None else "unknown: no year fits (say --year)"
+    return newest, mark("given with --year") if given is not None else mark("unknown: no year fits (say --year)")
 
 
+_BOUNDS = {
+    "the file's modification time": mark("inferred: the last line can't be younger than the file's modification time"),
+    "the time in its gzip header": mark("inferred: the last line can't be younger than the time in its gzip header"),
+    "the date in the file's name": mark("inferred: the last line can't be younger than the date in the file's name"),
+    "the first line of the next file of its set": mark(
+        "inferred: the last line can't be younger than the first line of the next file of its set"
+    ),
+}
 _YEARS_BACK = 13  # two leap years may lie eight years apart
 
 
 def _named(tz: str) -> tuple[str, str, int | None]:
     if match := re.fullmatch(r"([+-])([0-9]{2}):?([0-9]{2})", tz):
         seconds = int(match.group(2)) * 3600 + int(match.group(3)) * 60
-        return tz, "given with --tz", -seconds if match.group(1) == "-" else seconds
+        return tz, mark("given with --tz"), -seconds if match.group(1) == "-" else seconds
     try:
         ZoneInfo(tz)
     except (KeyError, ValueError, OSError) as error:

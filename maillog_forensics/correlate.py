@@ -13,8 +13,6 @@ import polars as pl
 
 from maillog_forensics import addresses, schema
 
-KEY = ["_id", "epoch"]
-
 MESSAGES: dict[str, pl.DataType | type[pl.DataType]] = {
     "mid": pl.UInt32,
     "host_key": pl.String,
@@ -73,6 +71,13 @@ DELIVERIES: dict[str, pl.DataType | type[pl.DataType]] = {
 """One row for each recipient of a message; outcome and diagnostic are those of the last attempt, `waited_for` is what the
 last deferral said (the reason, where the last attempt only says that the retry time is over)."""
 
+_NEEDED = (
+    "time", "source", "line", "offset", "mta", "host", "instance", "event", "queue_id", "message_id", "sender", "recipient",
+    "orig_recipient", "client_host", "client_ip", "relay_host", "relay_ip", "size", "recipients", "delay_s", "dsn", "smtp_code",
+    "outcome", "diagnostic", "parent_queue_id", "next_queue_id", "subject", "user", "transport", "reference",
+)  # fmt: skip
+"""Columns of the events table that messages and deliveries are made of."""
+
 _MADE_BY_EXIM = r"^E([0-9A-Za-z]{6}-[0-9A-Za-z]{6,11}-[0-9A-Za-z]{2,4})@"
 _DELIVERY_EVENTS = ("deliver", "defer", "bounce", "expire", "discard")
 
@@ -121,13 +126,16 @@ class Gathered:
     until: dict[str, dt.datetime]
 
 
-def bucket() -> pl.Expr:
+def bucket(events: pl.DataFrame) -> pl.Series:
     """A number that is the same for all events of one queue id: events of different numbers can be gathered apart.
 
     Hosts don't count, so that two inputs which tell the same are in one bucket; nor do queue ids where there is none.
     """
-    own = pl.coalesce("queue_id", "message_id", pl.concat_str(pl.col("sender", "recipient", "client_ip").fill_null("-")))
-    return own.hash()
+    own = [pl.col(c) for c in ("queue_id", "message_id") if c in events.columns]
+    others = [pl.col(c).fill_null("") for c in ("sender", "recipient", "client_ip") if c in events.columns]
+    if not own and not others:
+        return pl.Series([0], dtype=pl.UInt64).new_from_index(0, events.height)
+    return events.select(pl.coalesce(*own, *([pl.concat_str(others)] if others else [])).fill_null("").hash()).to_series()
 
 
 def correlate(events: pl.DataFrame) -> Mail:
@@ -147,30 +155,40 @@ def gather(events: pl.DataFrame) -> Gathered:
     Parameters
     ----------
     events
-        Table of `schema.EVENTS` with all events of these queue ids, one input after the other, lines in order.
+        Events with all those of these queue ids; columns of `schema.EVENTS` that nothing fills may miss. Lines of one second
+        count in the order of the rows, or by `_input` and `line` where there is a column `_input`.
 
     Notes
     -----
     One sort of numbers and two group-bys: n log n. Ties of one-second stamps are broken by the order of the lines. Hosts and
     queue ids are compared by a hash of 64 bits.
     """
-    keyed = _with_epochs(events)
-    # Exchange's shadow copies, safety net and agents' records are no stays in a queue: every message would look doubled
-    inside = keyed.filter(
-        pl.col("key").is_not_null(), (pl.col("mta") != "exchange").fill_null(True) | (pl.col("event") != "notice")
+    missing = [c for c in (*_NEEDED, "host") if c not in events.columns]
+    events = events.with_columns(pl.lit(None, dtype=schema.EVENTS[c]).alias(c) for c in missing)
+    folder = pl.col("source").str.replace(r"[^/\\]*$", "")
+    host_key = pl.coalesce("host", folder) if events["host"].has_nulls() else pl.col("host")
+    own = pl.when(pl.col("message_id") != "").then(pl.lit("<") + pl.col("message_id") + ">")
+    keyed = events.select(
+        *_NEEDED,
+        host_key=host_key,
+        key=pl.coalesce("queue_id", own) if events["queue_id"].has_nulls() else pl.col("queue_id"),
+        _n=pl.int_range(pl.len(), dtype=pl.UInt32),
+        _input="_input" if "_input" in events.columns else pl.lit(0, dtype=pl.UInt32),
     )
-    messages = _messages(inside).with_row_index("stay")
-    inside = inside.join(messages.select(*KEY, "stay"), on=KEY, how="left", maintain_order="left")
-    deliveries = _deliveries(inside)
-    notices = inside.filter(pl.col("event") == "dsn", pl.col("next_queue_id").is_not_null()).select(
-        "host_key", "next_queue_id", "time", "stay"
-    )
-    attempts = keyed.filter(
-        pl.col("event").is_in(["reject", "notice", "hold", "release"])
-        | (pl.col("key").is_null() & (pl.col("event") != "session"))
-    ).select(*schema.EVENTS)
     until = dict(keyed.group_by("host_key").agg(pl.col("time").max()).sort("host_key").iter_rows())
-    return Gathered(messages.drop("key", "_id"), deliveries, notices, attempts, until)
+    told = pl.col("event").is_in(["reject", "notice", "hold", "release"])
+    alone = keyed.filter(told | (pl.col("key").is_null() & (pl.col("event") != "session")))["_n"]
+    # Exchange's shadow copies, safety net and agents' records are no stays in a queue: every message would look doubled
+    stays = pl.col("key").is_not_null() & ((pl.col("mta") != "exchange").fill_null(True) | (pl.col("event") != "notice"))
+    inside = _by_stay(keyed.filter(stays))
+    notices = inside.filter(pl.col("event") == "dsn", pl.col("next_queue_id").is_not_null())
+    return Gathered(
+        _messages(inside),
+        _deliveries(inside),
+        notices.select("host_key", "next_queue_id", "time", "stay"),
+        schema.conform(events[alone].select(c for c in events.columns if c in schema.EVENTS), schema.EVENTS, "events"),
+        until,
+    )
 
 
 def link(parts: list[Gathered]) -> Mail:
@@ -207,20 +225,19 @@ def link(parts: list[Gathered]) -> Mail:
     )
 
 
-def _with_epochs(events: pl.DataFrame) -> pl.DataFrame:
-    """Add host_key, key, `_id` (a number for both) and epoch: an id that is given out again after `removed` begins a new life."""
-    folder = pl.col("source").str.replace(r"[^/\\]*$", "")
-    keyed = events.filter(pl.col("time").is_not_null()).with_columns(
-        host_key=pl.coalesce("host", folder),
-        key=pl.coalesce("queue_id", pl.when(pl.col("message_id") != "").then(pl.lit("<") + pl.col("message_id") + ">")),
-    )
-    keyed = keyed.with_columns(_id=pl.struct("host_key", "key").hash())
-    order = keyed.select("_id", "time").with_row_index().sort("_id", "time", "index")["index"]
-    keyed = keyed[order]
+def _by_stay(keyed: pl.DataFrame) -> pl.DataFrame:
+    """Sort by host and queue id, then time; add `stay`, counted from 0, and `epoch`: an id that is given out again after `removed` begins a new life."""
+    ids = keyed.select("time", "_input", "line", "_n", _id=pl.struct("host_key", "key").hash())
+    order = ids.with_row_index("_at").sort("_id", "time", "_input", "line", "_n")
+    keyed = keyed[order["_at"]]
+    table = keyed.with_columns(_new=(order["_id"] != order["_id"].shift(1)).fill_null(True))
     gone = (pl.col("event") == "remove").cast(pl.UInt32)
-    before = gone.cum_sum().over("_id") - gone
+    before = gone.cum_sum() - gone
+    before -= pl.when("_new").then(before).forward_fill()
     begins = (pl.col("event") == "receive") | ((pl.col("event") == "queue") & pl.col("message_id").is_not_null())
-    return keyed.with_columns(epoch=pl.when(begins).then(before).forward_fill().over("_id").fill_null(0))
+    table = table.with_columns(epoch=pl.when(begins).then(before).when("_new").then(0).forward_fill().cast(pl.UInt32))
+    starts = pl.col("_new") | (pl.col("epoch") != pl.col("epoch").shift(1)).fill_null(True)
+    return table.with_columns(stay=(starts.cast(pl.UInt32).cum_sum() - 1).cast(pl.UInt32)).drop("_new", "_n", "_input")
 
 
 def _known(column: str) -> pl.Expr:
@@ -234,8 +251,8 @@ def _messages(inside: pl.DataFrame) -> pl.DataFrame:
         pl.col("sender").filter(pl.col("event") == "receive").drop_nulls().first(),
         _known("sender"),
     )
-    table = inside.group_by(KEY, maintain_order=True).agg(
-        pl.col("host_key", "key").first(),
+    table = inside.group_by("stay", maintain_order=True).agg(
+        pl.col("host_key", "key", "epoch").first(),
         _known("host"),
         _known("mta"),
         pl.coalesce(pl.col("instance").filter(pl.col("event") == "queue").drop_nulls().last(), _known("instance")).alias(
@@ -269,33 +286,29 @@ def _messages(inside: pl.DataFrame) -> pl.DataFrame:
         pl.when((pl.col("mta") == "exim") & ~given).then("queue_id").otherwise(pl.col("message_id").str.extract(_MADE_BY_EXIM, 1))
     )
     logical = pl.coalesce(pl.lit("exim ") + made, pl.when(given).then("message_id"), own)
-    return table.with_columns(logical=logical)
+    return table.with_columns(logical=logical).drop("key")
 
 
 def _deliveries(inside: pl.DataFrame) -> pl.DataFrame:
     rows = inside.filter(pl.col("event").is_in(_DELIVERY_EVENTS), pl.col("recipient").is_not_null())
-    return (
-        rows.sort("stay", "time", maintain_order=True)
-        .group_by("stay", "recipient", "orig_recipient", maintain_order=True)
-        .agg(
-            attempts=pl.len(),
-            first=pl.col("time").min(),
-            last=pl.col("time").max(),
-            **{
-                name: pl.col(c).filter(pl.col("event") == "defer").last()
-                for name, c in (
-                    ("waited_for", "diagnostic"),
-                    ("waited_line", "line"),
-                    ("waited_offset", "offset"),
-                    ("waited_source", "source"),
-                )
-            },
-            **{c: pl.col(c).last() for c in ("event", "outcome", "diagnostic", "source", "line", "offset")},
-            **{
-                c: pl.col(c).drop_nulls().last()
-                for c in ("transport", "relay_host", "relay_ip", "next_queue_id", "dsn", "smtp_code", "delay_s")
-            },
-        )
+    return rows.group_by("stay", "recipient", "orig_recipient", maintain_order=True).agg(
+        attempts=pl.len(),
+        first=pl.col("time").min(),
+        last=pl.col("time").max(),
+        **{
+            name: pl.col(c).filter(pl.col("event") == "defer").last()
+            for name, c in (
+                ("waited_for", "diagnostic"),
+                ("waited_line", "line"),
+                ("waited_offset", "offset"),
+                ("waited_source", "source"),
+            )
+        },
+        **{c: pl.col(c).last() for c in ("event", "outcome", "diagnostic", "source", "line", "offset")},
+        **{
+            c: pl.col(c).drop_nulls().last()
+            for c in ("transport", "relay_host", "relay_ip", "next_queue_id", "dsn", "smtp_code", "delay_s")
+        },
     )
 
 

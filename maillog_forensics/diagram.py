@@ -7,11 +7,16 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from maillog_forensics import svg
-from maillog_forensics.figures import number, plural, seconds_text
+from maillog_forensics import narrative, svg
+from maillog_forensics.figures import plural, seconds_text
 from maillog_forensics.findings import Arrow, Incident, Kind, LoopType
+from maillog_forensics.language import mark, number, say
 
-PROOFS = {"logged_link": "logged link", "same_message_id": "same Message-ID", "time_pattern": "by time pattern"}
+PROOFS = {
+    "logged_link": mark("logged link"),
+    "same_message_id": mark("same Message-ID"),
+    "time_pattern": mark("by time pattern"),
+}
 MTAS = {"postfix": "Postfix", "exim": "Exim", "exchange": "Exchange"}
 MAX_NODES = 8
 _WIDTH = 470.0
@@ -64,7 +69,7 @@ def draw(incident: Incident, ident: str) -> Markup:
     if not incident.arrows and not incident.turns:
         return _guarded(incident, ident)
     nodes, steps = _parties(incident)
-    title = "Who answers whom" if incident.type is not LoopType.FORWARDING else "Who passes it to whom"
+    title = say("Who answers whom") if incident.type is not LoopType.FORWARDING else say("Who passes it to whom")
     told = _description(nodes, steps)
     if len(nodes) == 2:
         return _pair(nodes, steps, ident, title, told)
@@ -76,37 +81,50 @@ def draw(incident: Incident, ident: str) -> Markup:
 def arrow_words(arrow: Arrow) -> str:
     """76 × vacation, 5.9 s later."""
     words = f"{number(arrow.messages)} ×" + (f" {arrow.program}" if arrow.program else "")
-    return words + (f", {seconds_text(arrow.median_lag_s)} later" if arrow.median_lag_s else "")
+    if not arrow.median_lag_s:
+        return words
+    return f"{words}, {_later(arrow.median_lag_s)}"
+
+
+def _later(seconds: float) -> str:
+    return say("%(time)s later", time=seconds_text(seconds))
 
 
 def _parties(incident: Incident) -> tuple[list[_Node], list[_Step]]:
     """Members and their arrows; where one mailbox's mail goes round between servers, the servers."""
     if len(incident.members) == 1:
-        hosts = list(incident.hosts[:MAX_NODES]) or ["this server"]
-        each = f"{plural(incident.turns, 'turn')} at most" if incident.turns else plural(incident.transfers, "transfer")
+        proof = "same_message_id"
+        hosts = list(incident.hosts[:MAX_NODES]) or [say("this server")]
+        each = (
+            say("%(turns)s at most", turns=plural(incident.turns, "turn"))
+            if incident.turns
+            else plural(incident.transfers, "transfer")
+        )
         nodes = [_Node(h, (MTAS[incident.host_mtas[h]],) if incident.host_mtas.get(h) in MTAS else ()) for h in hosts]
         if len(nodes) == 1:
-            nodes.append(_Node("the other server", ("no log of it",)))
-        return nodes, [_Step(each if n == 0 else "", "same_message_id", PROOFS["same_message_id"]) for n in range(len(nodes))]
+            nodes.append(_Node(say("the other server"), (say("no log of it"),)))
+        return nodes, [_Step(each if n == 0 else "", proof, say(PROOFS[proof])) for n in range(len(nodes))]
     shown = list(incident.members[:MAX_NODES])
     nodes, steps = [], []
     for member in shown:
         arrow = next((a for a in incident.arrows if a.origin == member), None)
         nodes.append(_Node(member, _where(incident, member, arrow.host if arrow else "")))
         steps.append(
-            _Step(arrow_words(arrow), arrow.proof, PROOFS[arrow.proof]) if arrow else _Step("", "time_pattern", "not seen")
+            _Step(arrow_words(arrow), arrow.proof, say(PROOFS[arrow.proof]))
+            if arrow
+            else _Step("", "time_pattern", say("not seen"))
         )
     if len(incident.members) > MAX_NODES:
-        nodes[-1] = _Node(f"{len(incident.members) - MAX_NODES + 1} others")
-        steps[-1] = _Step("", "time_pattern", "see the table")
+        nodes[-1] = _Node(say("%(n)s others", n=len(incident.members) - MAX_NODES + 1))
+        steps[-1] = _Step("", "time_pattern", say("see the table"))
     return nodes, steps
 
 
 def _where(incident: Incident, member: str, host: str) -> tuple[str, ...]:
     """The server of a member, and whose it is, as far as that is known."""
     mta = MTAS.get(incident.host_mtas.get(host, ""), "")
-    whose = ("ours" if member in incident.ours else "theirs") if incident.ours else ""
-    second = " · ".join(w for w in (mta, whose) if w)
+    side = narrative.whose(incident, member)
+    second = " · ".join(w for w in (mta, say(narrative.SIDES[side]) if side else "") if w)
     if host and second and len(host) + len(second) < 19:
         return (f"{host} · {second}",)
     return tuple(w for w in (host, second) if w)
@@ -114,7 +132,11 @@ def _where(incident: Incident, member: str, host: str) -> tuple[str, ...]:
 
 def _description(nodes: list[_Node], steps: list[_Step]) -> str:
     turns = zip(nodes, [*nodes[1:], nodes[0]], steps)
-    return "; ".join(f"{a.name} to {b.name}: {s.words + ', ' if s.words else ''}{s.proof_words}" for a, b, s in turns) + "."
+    told = (
+        say("%(a)s to %(b)s: %(how)s", a=a.name, b=b.name, how=f"{s.words + ', ' if s.words else ''}{s.proof_words}")
+        for a, b, s in turns
+    )
+    return "; ".join(told) + "."
 
 
 def _box(box: _Box, node: _Node, classes: str = "") -> Markup:
@@ -237,7 +259,7 @@ def _ring(nodes: list[_Node], steps: list[_Step], ident: str, title: str, told: 
 
 def _guarded(incident: Incident, ident: str) -> Markup:
     """Mail for a host that is its own next hop, and that its guard stops at once."""
-    host = incident.ended_by.host or next(iter(incident.hosts), "this server")
+    host = incident.ended_by.host or next(iter(incident.hosts), say("this server"))
     domains = list(dict.fromkeys(m.rpartition("@")[2] for m in incident.members))
     where = (MTAS[incident.host_mtas[host]],) if incident.host_mtas.get(host) in MTAS else ()
     left, right = _Box(1, 84, 178, 58), _Box(_WIDTH - 187, 84, 186, 58)
@@ -251,17 +273,22 @@ def _guarded(incident: Incident, ident: str) -> Markup:
             "edge logged-link",
             marker_end=f"url(#{head})",
         ),
-        svg.text(right.x + 93, 16, "its own next hop", "proof", "middle"),
-        svg.text(right.x + 93, 160, "stopped by the guard at once", "sub", "middle"),
-        _box(left, _Node(plural(incident.messages, "message"), (f"to {what}",))),
+        svg.text(right.x + 93, 16, say("its own next hop"), "proof", "middle"),
+        svg.text(right.x + 93, 160, say("stopped by the guard at once"), "sub", "middle"),
+        _box(left, _Node(plural(incident.messages, "message"), (say("to %(what)s", what=what),))),
         _box(right, _Node(host, where)),
     ]
     return svg.image(
         ident,
         _WIDTH,
         178,
-        "A server is its own next hop",
-        f"{plural(incident.messages, 'message')} to {what} on {host}, stopped at the first hop.",
+        say("A server is its own next hop"),
+        say(
+            "%(messages)s to %(what)s on %(host)s, stopped at the first hop.",
+            messages=plural(incident.messages, "message"),
+            what=what,
+            host=host,
+        ),
         *parts,
         classes="diagram",
     )
@@ -297,30 +324,30 @@ def _list(incident: Incident, ident: str) -> Markup:
                 marker_end=f"url(#{head})",
             )
         )
-        words = (
-            (
-                plural(answers.messages, "answer")
-                + (f", {seconds_text(answers.median_lag_s)} later" if answers.median_lag_s is not None else "")
-            )
-            if answers
-            else ""
-        )
+        words = plural(answers.messages, "answer") if answers else ""
+        if answers and answers.median_lag_s is not None:
+            words += f", {_later(answers.median_lag_s)}"
         parts.append(_box(box, _Node(member, (words,) if words else ())))
-    parts.append(_box(hub, _Node(incident.members[0], ("the list",))))
+    parts.append(_box(hub, _Node(incident.members[0], (say("the list"),))))
     each = round(incident.copies / incident.messages, 1) if incident.messages else 0
     foot = hub.y + hub.height
     for k in range(5):
         parts.append(svg.line(hub.x + 60 + k * 11, foot + 3, hub.x + 40 + k * 21, foot + 24, "ray"))
-    parts.append(svg.text(hub.x + hub.width / 2, foot + 42, f"{number(incident.copies)} copies,", "sub", "middle"))
-    parts.append(svg.text(hub.x + hub.width / 2, foot + 57, f"{number(each)} of each post", "sub", "middle"))
+    parts.append(svg.text(hub.x + hub.width / 2, foot + 42, f"{plural(incident.copies, 'copy')},", "sub", "middle"))
+    parts.append(svg.text(hub.x + hub.width / 2, foot + 57, say("%(n)s of each post", n=each), "sub", "middle"))
     if hidden > 0:
-        parts.append(svg.text(_WIDTH - 1, height - 4, f"and {plural(hidden, 'more responder')}", "sub", "end"))
+        parts.append(svg.text(_WIDTH - 1, height - 4, say("and %(n)s more", n=hidden), "sub", "end"))
     told = (
-        f"{number(incident.copies)} copies went out; "
-        + ", ".join(f"{a.origin} answered {number(a.messages)} times" for a in incident.arrows if a.origin in responders)
+        say("Copies that went out: %(n)s", n=incident.copies)
+        + "; "
+        + ", ".join(
+            say("%(who)s: %(answers)s", who=a.origin, answers=plural(a.messages, "answer"))
+            for a in incident.arrows
+            if a.origin in responders
+        )
         + "."
     )
-    return svg.image(ident, _WIDTH, height, "The list and its responders", told, *parts, classes="diagram")
+    return svg.image(ident, _WIDTH, height, say("The list and its responders"), told, *parts, classes="diagram")
 
 
 def _storm(incident: Incident, ident: str) -> Markup:
@@ -329,11 +356,11 @@ def _storm(incident: Incident, ident: str) -> Markup:
     if len(rest) == 1:
         shown, rest = origins[:5], []
     if rest:
-        shown = [*shown, (f"{len(rest)} other servers", sum(v for _, v in rest))]
-    shown = shown or [("not logged", 0)]
+        shown = [*shown, (say("%(n)s other servers", n=len(rest)), sum(v for _, v in rest))]
+    shown = shown or [(say("not logged"), 0)]
     pitch, box_h = 44.0, 36.0
     height = max(150.0, pitch * len(shown))
-    member = incident.members[0] if incident.members else "one mailbox"
+    member = incident.members[0] if incident.members else say("one mailbox")
     target = _Box(_WIDTH - 183, height / 2 - 31, 182, 62)
     total = max((v for _, v in shown), default=0) or 1
     parts: list[Markup] = []
@@ -355,10 +382,14 @@ def _storm(incident: Incident, ident: str) -> Markup:
         parts.append(_box(box, _Node(name, (MTAS[incident.host_mtas[name]],) if incident.host_mtas.get(name) in MTAS else ())))
         if count:
             parts.append(svg.text(x1 + 24, y + (ty - y) * 0.2 - 6, number(count), "proof halo", "middle"))
-    parts.append(_box(target, _Node(member, ("gets the notifications",)), "target"))
+    parts.append(_box(target, _Node(member, (say("gets the notifications"),)), "target"))
     codes = sorted(incident.codes.items(), key=lambda kv: (-kv[1], kv[0]))[:2]
     if codes:
-        words = "codes " + ", ".join(f"{code} {number(n)}" for code, n in codes) if len(codes) > 1 else f"status {codes[0][0]}"
+        words = (
+            say("codes %(codes)s", codes=", ".join(f"{code} {number(n)}" for code, n in codes))
+            if len(codes) > 1
+            else say("status %(code)s", code=codes[0][0])
+        )
         parts.append(
             svg.text(target.x + target.width / 2, target.y + target.height + 19, svg.fitted(words, 200, 12), "sub", "middle")
         )
@@ -367,8 +398,8 @@ def _storm(incident: Incident, ident: str) -> Markup:
         ident,
         _WIDTH,
         height,
-        "Where the notifications come from",
-        f"Notifications to {member}: {told}.",
+        say("Where the notifications come from"),
+        say("Notifications to %(member)s: %(told)s.", member=member, told=told),
         *parts,
         classes="diagram",
     )

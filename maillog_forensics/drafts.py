@@ -15,6 +15,7 @@ from maillog_forensics.endings import End
 from maillog_forensics.evidence import Place
 from maillog_forensics.findings import Ending, Kind, LookAlike, LoopType, Search, StormType
 from maillog_forensics.harm import Measured
+from maillog_forensics.language import said
 from maillog_forensics.loops import Loop, Step
 from maillog_forensics.pair_verdicts import PairParameters
 from maillog_forensics.storms import Storm
@@ -84,40 +85,46 @@ def find(mail: Mail, *, window_s: float = 4 * 3600) -> Found:
     drafts.sort(key=lambda d: (d.started, d.members))
     searches = [
         Search(
-            detector="pairs that answer each other",
+            detector=said("pairs that answer each other"),
             candidates=seen_pairs.candidates,
             found=sum(p.verdict == "loop" for p in pairs),
             set_aside=seen_pairs.set_aside,
-            words="pairs of mailboxes in which both wrote at least twice"
-            + (f"; {seen_pairs.truncated} of them were beyond the budget" if seen_pairs.truncated else ""),
+            words=said(
+                "pairs of mailboxes in which both wrote at least twice; %(n)s of them were beyond the budget",
+                n=seen_pairs.truncated,
+            )
+            if seen_pairs.truncated
+            else said("pairs of mailboxes in which both wrote at least twice"),
         ),
         Search(
-            detector="rings of new messages",
+            detector=said("rings of new messages"),
             candidates=seen_cycles.candidates,
             found=sum(c.verdict == "loop" for c in cycles),
             set_aside=seen_cycles.set_aside,
-            words="cycles of three to eight mailboxes" + ("; the budget of cycles was used up" if seen_cycles.truncated else ""),
+            words=said("cycles of three to eight mailboxes; the budget of cycles was used up")
+            if seen_cycles.truncated
+            else said("cycles of three to eight mailboxes"),
         ),
         Search(
-            detector="messages that come round again",
+            detector=said("messages that come round again"),
             candidates=seen_rings.candidates,
             found=len(ringed),
             set_aside=seen_rings.set_aside,
-            words="Message-IDs seen three times at one mailbox of one host",
+            words=said("Message-IDs seen three times at one mailbox of one host"),
         ),
         Search(
-            detector="lists and groups",
+            detector=said("lists and groups"),
             candidates=seen_lists.candidates,
             found=len(listed),
             set_aside=seen_lists.set_aside,
-            words="lists to which a member posted at least five times",
+            words=said("lists to which a member posted at least five times"),
         ),
         Search(
-            detector="bursts of notifications",
+            detector=said("bursts of notifications"),
             candidates=seen_storms.candidates,
             found=len(stormy),
             set_aside=seen_storms.set_aside,
-            words="mailboxes with at least thirty notifications, hosts that notified many",
+            words=said("mailboxes with at least thirty notifications, hosts that notified many"),
         ),
     ]
     return Found(drafts, searches, edges)
@@ -265,26 +272,37 @@ def _from_storm(storm: Storm, edges: pl.DataFrame, mail: Mail) -> Draft:
     waiting = (_until(storm.mids, mail) - ended).total_seconds()
     reason = Ending.ONGOING if waiting <= max(3.0, 8 * gap) else Ending.QUIET
     words = (
-        f"the logs end {waiting:.0f} s after the last notification"
+        said("the logs end %(s)s s after the last notification", s=round(waiting))
         if reason is Ending.ONGOING
-        else f"no further notification in the {waiting:.0f} s until the logs end"
+        else said("no further notification in the %(s)s s until the logs end", s=round(waiting))
     )
     members = (storm.target,)
     n = len(storm.logicals)
     factors: list[tuple[str, float | str, str, bool, str]] = [
         (
-            "notifications",
+            said("notifications"),
             n,
             ">= 30",
             True,
-            f"{n} notifications in {(ended - started).total_seconds():.0f} s; the quiet rate is at most one in {1 / storm.baseline_per_s:.0f} s",
+            said(
+                "%(n)s notifications in %(s)s s; the quiet rate is at most one in %(usual)s s",
+                n=n,
+                s=round((ended - started).total_seconds()),
+                usual=round(1 / storm.baseline_per_s),
+            ),
         ),
     ]
     further = set(storm.recipients) - {storm.target}
     if further:
         who = storm.by_origin or next(iter(storm.origins), "the same host")
         factors.append(
-            ("mailboxes notified", len(further) + 1, ">= 60", True, f"{who} notified {len(further) + 1} mailboxes in that time")
+            (
+                said("mailboxes notified"),
+                len(further) + 1,
+                ">= 60",
+                True,
+                said("%(host)s notified %(n)s mailboxes in that time", host=who, n=len(further) + 1),
+            )
         )
     measured = harm.measure(
         mail, edges, pl.Series(storm.logicals), pl.Series(storm.mids, dtype=pl.UInt32), members, started, ended
@@ -386,7 +404,15 @@ def _guards(mail: Mail, edges: pl.DataFrame, drafts: list[Draft]) -> list[Draft]
             LoopType.FORWARDING,
             "proven",
             0.9,
-            [("loop guard", len(mids), ">= 1", True, f"a guard stopped {len(mids)} message(s) at the first hop")],
+            [
+                (
+                    said("loop guard"),
+                    len(mids),
+                    ">= 1",
+                    True,
+                    said("messages that a guard stopped at the first hop: %(n)s", n=len(mids)),
+                )
+            ],
             [],
             members,
             mids,
@@ -426,12 +452,12 @@ def _places(draft: Draft, mail: Mail) -> list[tuple[Place, str]]:
         out.extend(((s, n, o), note) for _, s, n, o in table.iter_rows())
 
     n = stays.height
-    add(stays.head(3), "first turns: arrival")
-    add(told.filter(pl.col("mid").is_in(stays["mid"].head(3).implode())).head(4), "first turns: delivery")
+    add(stays.head(3), said("first turns: arrival"))
+    add(told.filter(pl.col("mid").is_in(stays["mid"].head(3).implode())).head(4), said("first turns: delivery"))
     if n > 9:
-        add(stays.slice(n // 2, 2), "in the middle")
-    add(stays.tail(3), "last turns: arrival")
-    add(told.filter(pl.col("mid").is_in(stays["mid"].tail(3).implode())).tail(4), "last turns: delivery")
+        add(stays.slice(n // 2, 2), said("in the middle"))
+    add(stays.tail(3), said("last turns: arrival"))
+    add(told.filter(pl.col("mid").is_in(stays["mid"].tail(3).implode())).tail(4), said("last turns: delivery"))
     if draft.end.place:
-        out.append((draft.end.place, "what ended it"))
+        out.append((draft.end.place, said("what ended it")))
     return list({place: (place, note) for place, note in out}.values())

@@ -13,6 +13,7 @@ from maillog_forensics import signatures
 from maillog_forensics.correlate import Mail
 from maillog_forensics.evidence import Place
 from maillog_forensics.findings import Ending
+from maillog_forensics.language import said
 
 _REASONS = {"loop_guard": Ending.HOP_LIMIT, "mailbox_full": Ending.MAILBOX_FULL, "rate_limit": Ending.SENDING_LIMIT}
 _LIMIT_WORDS = re.compile(
@@ -79,10 +80,16 @@ def how_ended(
     waiting = (log_end - last).total_seconds()
     if waiting <= max(2.5 * period, 3.0):
         return End(
-            Ending.ONGOING, "unknown", at=last, text=f"the logs end {waiting:.0f} s after the last turn: nothing shows an end"
+            Ending.ONGOING,
+            "unknown",
+            at=last,
+            text=said("the logs end %(s)s s after the last turn: nothing shows an end", s=round(waiting)),
         )
     return End(
-        Ending.QUIET, "unknown", at=last, text=f"no further turn in the {waiting:.0f} s until the logs end; no line tells why"
+        Ending.QUIET,
+        "unknown",
+        at=last,
+        text=said("no further turn in the %(s)s s until the logs end; no line tells why", s=round(waiting)),
     )
 
 

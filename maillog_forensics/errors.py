@@ -35,3 +35,7 @@ class SchemaError(MaillogForensicsError):
 
 class FindingsError(MaillogForensicsError):
     """A findings file is not one that this version can read."""
+
+
+class ArchiveError(MaillogForensicsError):
+    """The archive can't be used just now, or is damaged; what was in it before still is (exit code 1)."""

@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 import datetime as dt
-import math
+
+from maillog_forensics.language import day, mark_n, say_n
 
 THIN = "\u202f"
 """Narrow no-break space: groups digits and stands before units."""
 
 
-def number(value: float) -> str:
-    """Digits in groups of three: 1,204; fractions as short as they are meaningful: 0.4, 12.1."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, int) or float(value).is_integer():
-        return f"{int(value):,}"
-    return f"{value:.2f}".rstrip("0") if abs(value) < 1 else f"{value:,.1f}".removesuffix(".0")
+_NOUNS = {
+    "message": mark_n("%(n)s message", "%(n)s messages"),
+    "notification": mark_n("%(n)s notification", "%(n)s notifications"),
+    "turn": mark_n("%(n)s turn", "%(n)s turns"),
+    "transfer": mark_n("%(n)s transfer", "%(n)s transfers"),
+    "copy": mark_n("%(n)s copy", "%(n)s copies"),
+    "mailbox": mark_n("%(n)s mailbox", "%(n)s mailboxes"),
+    "outsider": mark_n("%(n)s outsider", "%(n)s outsiders"),
+    "NDR": mark_n("%(n)s NDR", "%(n)s NDRs"),
+    "server": mark_n("%(n)s server", "%(n)s servers"),
+    "domain": mark_n("%(n)s domain", "%(n)s domains"),
+    "line": mark_n("%(n)s line", "%(n)s lines"),
+    "log line": mark_n("%(n)s log line", "%(n)s log lines"),
+    "damaged line": mark_n("%(n)s damaged line", "%(n)s damaged lines"),
+    "file": mark_n("%(n)s file", "%(n)s files"),
+    "delivery": mark_n("%(n)s delivery", "%(n)s deliveries"),
+    "incident": mark_n("%(n)s incident", "%(n)s incidents"),
+    "search": mark_n("%(n)s search", "%(n)s searches"),
+    "candidate": mark_n("%(n)s candidate", "%(n)s candidates"),
+    "answer": mark_n("%(n)s answer", "%(n)s answers"),
+}
 
 
-def plural(count: int, noun: str, nouns: str | None = None) -> str:
-    """1 message, 2 messages."""
-    return f"{number(count)} {noun if count == 1 else nouns or noun + 's'}"
+def plural(count: int, noun: str) -> str:
+    """1 message, 2 messages, in the language that is spoken."""
+    return say_n(*_NOUNS[noun], count)
 
 
 def share_text(share: float) -> str:
@@ -40,7 +55,7 @@ def bytes_text(size: float) -> str:
     for factor, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if size >= factor:
             return f"{size / factor:.3g} {unit}"
-    return f"{size:.0f} bytes" if size != 1 else "1 byte"
+    return say_n("%(n)s byte", "%(n)s bytes", round(size))
 
 
 def seconds_text(seconds: float) -> str:
@@ -59,11 +74,6 @@ def seconds_text(seconds: float) -> str:
             whole, rest = divmod(round(seconds / small), big // small)
             return f"{whole} {names[0]}" + (f" {rest} {names[1]}" if rest else "")
     return f"{seconds:.0f} s"
-
-
-def day(time: dt.datetime) -> str:
-    """5 March 2026."""
-    return f"{time.day} {time:%B %Y}"
 
 
 def clock(time: dt.datetime, since: dt.datetime | None = None) -> str:

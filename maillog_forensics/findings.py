@@ -9,17 +9,30 @@ from __future__ import annotations
 import datetime as dt
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidator, model_validator
 
 from maillog_forensics.errors import FindingsError
+from maillog_forensics.language import Said
 
 SCHEMA: Final = "maillog-forensics/findings/1"
 
 
+Words = Annotated[str, WrapValidator(lambda value, usual: value if type(value) is Said else usual(value))]
+"""An English sentence of ours; in memory it may still know the message that it was made from (`language.said`)."""
+
+
 class _Document(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Sentence(_Document):
+    """What an English sentence of this document was made from, for those who show it in another language."""
+
+    message: str
+    """With named holes, as the catalogues under reports/locale/ have it."""
+    values: dict[str, str | int | float] = {}
 
 
 class Kind(StrEnum):
@@ -80,7 +93,7 @@ class Evidence(_Document):
     offset: int
     text: str
     """The line as it stands in the log (broken bytes as escapes), cut at 2,000 characters."""
-    note: str = ""
+    note: Words = ""
     """What the line shows: first turn, last turn, the guard that ended it …"""
 
 
@@ -105,11 +118,11 @@ class Arrow(_Document):
 class Factor(_Document):
     """One reason for or against, with the value measured and the threshold it was held against."""
 
-    name: str
+    name: Words
     value: float | str
-    threshold: str = ""
+    threshold: Words = ""
     supports: bool
-    words: str
+    words: Words
 
 
 class Confidence(_Document):
@@ -123,9 +136,9 @@ class Confidence(_Document):
 class LookAlike(_Document):
     """Honest traffic that looks similar, and why this is not it (or, where `ruled_out` is false, that it may be)."""
 
-    name: str
+    name: Words
     ruled_out: bool
-    reason: str
+    reason: Words
 
 
 class EndedBy(_Document):
@@ -134,8 +147,8 @@ class EndedBy(_Document):
     reason: Ending
     side: Literal["ours", "theirs", "unknown"] = "unknown"
     host: str = ""
-    text: str = ""
-    """The guard's own words."""
+    text: Words = ""
+    """The guard's own words; ours where no line tells."""
     signature: str = ""
     """Id of the signature that recognised them."""
     evidence: tuple[Evidence, ...] = ()
@@ -189,6 +202,8 @@ class Remedy(_Document):
 
     when: Literal["now", "lasting"]
     mta: str
+    host: str = ""
+    """Where the commands are for one server only: which."""
     title: str
     commands: str = ""
     touches: int | None = None
@@ -222,7 +237,7 @@ class Moment(_Document):
     """A turning point for the timeline."""
 
     time: dt.datetime
-    words: str
+    words: Words
     evidence: tuple[Evidence, ...] = ()
 
 
@@ -268,6 +283,8 @@ class Incident(_Document):
     series: Series | None = None
     origins: dict[str, int] = {}
     """Storms: host that made the notifications to their number."""
+    notified: int = 0
+    """Storms from one host to many: how many mailboxes it notified; zero where one mailbox was hit."""
     codes: dict[str, int] = {}
     """Enhanced status codes seen, with their number."""
     message_ids: tuple[str, ...] = ()
@@ -305,9 +322,9 @@ class InputFile(_Document):
     last: dt.datetime | None = None
     format: str
     zone: str
-    zone_basis: str
-    year_basis: str
-    problems: tuple[str, ...] = ()
+    zone_basis: Words
+    year_basis: Words
+    problems: tuple[Words, ...] = ()
     unrecognised_shapes: tuple[UnknownShape, ...] = ()
 
 
@@ -331,13 +348,13 @@ class Traffic(_Document):
 class Search(_Document):
     """What one detector looked at: proof that "nothing found" has looked."""
 
-    detector: str
+    detector: Words
     candidates: int
     """Pairs, rings or recipients that were examined closely."""
     found: int
     set_aside: dict[str, int] = {}
     """Look-alike that they were, to their number."""
-    words: str = ""
+    words: Words = ""
 
 
 class Suppressed(_Document):
@@ -378,10 +395,34 @@ class Findings(_Document):
     suppressed: tuple[Suppressed, ...] = ()
     """Left out because a list of known-good pairs names them; counted, never silent."""
     searches: tuple[Search, ...] = ()
-    limits: tuple[str, ...] = ()
+    limits: tuple[Words, ...] = ()
     """What these logs can't show, in sentences."""
+    sentences: dict[str, Sentence] = {}
+    """English sentences above that hold values, each once: what they were made from."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _remembered(cls, data: Any) -> Any:
+        """Where the parts come from the detectors, their sentences still know what they were made from."""
+        if isinstance(data, dict) and "sentences" not in data:
+            return {**data, "sentences": sentences(*data.values())}
+        return data
+
+
+def sentences(*parts: object) -> dict[str, Sentence]:
+    """What the sentences with values in documents, or in tuples of them, were made from."""
+    out: dict[str, Sentence] = {}
+    for part in parts:
+        if isinstance(part, Said):
+            if part.values:
+                out[str(part)] = Sentence(message=part.message, values=part.values)
+        elif isinstance(part, (tuple, list)):
+            out |= sentences(*part)
+        elif isinstance(part, BaseModel):
+            out |= sentences(*(value for _, value in part))
+    return out
 
 
 def write(findings: Findings) -> str:

@@ -11,6 +11,7 @@ import polars as pl
 
 from maillog_forensics.correlate import Mail
 from maillog_forensics.findings import LookAlike, LoopType
+from maillog_forensics.language import mark, said
 from maillog_forensics.loops import Loop, Step
 from maillog_forensics.rhythm import lags
 
@@ -225,28 +226,39 @@ def _loop(parts: list[tuple[str, pl.DataFrame, list[str], float, bool]]) -> Loop
     visits = max(table.group_by("logical", "host_key", "to_box").len()["len"].to_list())
     factors: list[tuple[str, float | str, str, bool, str]] = [
         (
-            "same Message-ID",
+            said("same Message-ID"),
             len(parts),
             ">= 1",
             True,
-            f"{len(parts)} message(s) came back under the same Message-ID, up to {visits} times to one mailbox of one host",
+            said(
+                mark("%(n)s message came back under the same Message-ID, up to %(visits)s times to one mailbox of one host")
+                if len(parts) == 1
+                else mark(
+                    "%(n)s messages came back under the same Message-ID, up to %(visits)s times to one mailbox of one host"
+                ),
+                n=len(parts),
+                visits=visits,
+            ),
         ),
         (
-            "growing size",
+            said("growing size"),
             round(growth, 2),
             ">= 0.75",
             growth >= 0.75,
-            f"{growth:.0%} of the returns were larger than the pass before, as each hop adds a Received line",
+            said(
+                "%(percent)s %% of the returns were larger than the pass before, as each hop adds a Received line",
+                percent=round(growth * 100),
+            ),
         ),
     ]
     if any(linked for *_, linked in parts):
         factors.append(
             (
-                "logged next hops",
-                "yes",
+                said("logged next hops"),
+                said("yes"),
                 "",
                 True,
-                "the queue id that one host answered is the queue id under which the message came on",
+                said("the queue id that one host answered is the queue id under which the message came on"),
             )
         )
     rounds = [t for _, p, _, _, _ in parts for t in _rounds(p, members[0])]
@@ -261,9 +273,9 @@ def _loop(parts: list[tuple[str, pl.DataFrame, list[str], float, bool]]) -> Loop
         factors,
         [
             LookAlike(
-                name="one Message-ID for many messages",
+                name=said("one Message-ID for many messages"),
                 ruled_out=True,
-                reason="each return is larger than the pass before, or the next hop is logged",
+                reason=said("each return is larger than the pass before, or the next hop is logged"),
             )
         ],
         turns=visits,

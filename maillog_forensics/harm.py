@@ -63,13 +63,19 @@ def measure(
     strangers = ndr_edges.filter(~pl.col("recipient").is_in(names))["recipient"].n_unique()
     others = mail.deliveries.filter(~pl.col("mid").is_in(mids.implode()))
     handled = others.filter(pl.col("event") == "deliver", pl.col("delay_s").is_not_null())
-    before = handled.filter(pl.col("first").is_between(started - span, started, closed="left"))["delay_s"]
-    during = handled.filter(pl.col("first").is_between(started, ended))["delay_s"]
+    before = _enough(handled.filter(pl.col("first").is_between(started - span, started, closed="left"))["delay_s"])
+    during = _enough(handled.filter(pl.col("first").is_between(started, ended))["delay_s"])
     near = mail.deliveries.filter(
         pl.col("first").is_between(started, ended + dt.timedelta(minutes=30)), pl.col("event") != "deliver"
     )
     full, overload, reputation = [], [], []
-    texts = near.filter(pl.col("diagnostic").is_not_null()).select("diagnostic", "to_box", "source", "line", "offset", "mid")
+    told = [  # what a reply says; and, where a message was given up, what it had waited for
+        near.select("diagnostic", "to_box", "source", "line", "offset"),
+        near.select("to_box", diagnostic="waited_for", source="waited_source", line="waited_line", offset="waited_offset").select(
+            "diagnostic", "to_box", "source", "line", "offset"
+        ),
+    ]
+    texts = pl.concat(told).drop_nulls("diagnostic")
     distinct = texts["diagnostic"].unique().head(3000).to_list()
     kinds = {t: m.kind for t in distinct if (m := signatures.meaning(t))}
     for row in texts.filter(pl.col("diagnostic").is_in(list(kinds))).sort("source", "line").head(5000).iter_rows(named=True):
@@ -95,6 +101,15 @@ def measure(
         overload=tuple(overload[:5]),
         reputation=tuple(reputation[:5]),
     )
+
+
+_COMPARED = 20
+"""Fewer deliveries say nothing about how fast mail usually goes."""
+
+
+def _enough(delays: pl.Series) -> pl.Series:
+    """The delays, or none where they are too few to compare with."""
+    return delays if delays.len() >= _COMPARED else delays.clear()
 
 
 def _round(value: object) -> float | None:

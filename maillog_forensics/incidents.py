@@ -28,6 +28,7 @@ from maillog_forensics.findings import (
     Severity,
     Trigger,
 )
+from maillog_forensics.language import mark, said
 from maillog_forensics.loops import Step
 from maillog_forensics.remedies import MTAS, Mta, RemedyFacts, remedies
 from maillog_forensics.times import earliest, latest
@@ -89,9 +90,9 @@ def finish(draft: Draft, edges: pl.DataFrame, mail: Mail, lines: Lines) -> Incid
         reason=draft.end.reason,
         side=draft.end.side,
         host=draft.end.host or "",
-        text=draft.end.text[:1000],
+        text=draft.end.text if len(draft.end.text) <= 1000 else draft.end.text[:1000],
         signature=draft.end.signature,
-        evidence=(lines.evidence(draft.end.place, "what ended it"),) if draft.end.place else (),
+        evidence=(lines.evidence(draft.end.place, said("what ended it")),) if draft.end.place else (),
     )
     head = stays.row(0, named=True)
     trigger = Trigger(
@@ -103,7 +104,7 @@ def finish(draft: Draft, edges: pl.DataFrame, mail: Mail, lines: Lines) -> Incid
         host=head["host"] or "",
         client=head["client_host"] or head["client_ip"] or "",
         subject=head["subject"],
-        evidence=(lines.evidence((head["source"], head["line"], head["offset"]), "the first message"),),
+        evidence=(lines.evidence((head["source"], head["line"], head["offset"]), said("the first message")),),
     )
     waiting = stays.filter(~pl.col("removed"))["queue_id"].drop_nulls().unique(maintain_order=True).head(200).to_list()
     m = draft.measured
@@ -174,6 +175,7 @@ def finish(draft: Draft, edges: pl.DataFrame, mail: Mail, lines: Lines) -> Incid
             own, edges.unique("logical", maintain_order=True), first, last, draft.started, draft.ended, "code" if storm else None
         ),
         origins=storm.origins if storm else {},
+        notified=len(set(storm.recipients)) if storm and storm.by_origin else 0,
         codes=storm.codes if storm else {},
         message_ids=tuple(dict.fromkeys([*ids[:5], *ids[-5:]])),
         evidence=evidence,
@@ -283,9 +285,26 @@ def _aliases(draft: Draft, mail: Mail) -> dict[str, tuple[str, ...]]:
     return {box: tuple(raws[:10]) for box, raws in out.items()}
 
 
+_ENDED = {
+    Ending.MAILBOX_FULL: said("ended: mailbox full"),
+    Ending.SENDING_LIMIT: said("ended: sending limit"),
+    Ending.HOP_LIMIT: said("ended: hop limit"),
+    Ending.BLOCKED: said("ended: blocked"),
+    Ending.OPERATOR: said("ended: operator"),
+    Ending.QUIET: said("ended: quiet"),
+    Ending.ONGOING: said("ended: ongoing"),
+}
+
+
 def _moments(draft: Draft, trigger: Trigger, ended_by: EndedBy) -> tuple[Moment, ...]:
-    what = "first notification" if draft.kind is Kind.NDR_STORM else "first message of the chain"
-    out = [Moment(time=draft.started, words=f"{what}: {trigger.sender} to {trigger.recipient}", evidence=trigger.evidence)]
+    began = said(
+        mark("first notification: %(sender)s to %(recipient)s")
+        if draft.kind is Kind.NDR_STORM
+        else mark("first message of the chain: %(sender)s to %(recipient)s"),
+        sender=trigger.sender,
+        recipient=trigger.recipient,
+    )
+    out = [Moment(time=draft.started, words=began, evidence=trigger.evidence)]
     times = sorted(draft.times)
     if len(times) > 20:
         best, start, at = 0, 0, times[0]
@@ -294,10 +313,8 @@ def _moments(draft: Draft, trigger: Trigger, ended_by: EndedBy) -> tuple[Moment,
                 start += 1
             if i - start + 1 > best:
                 best, at = i - start + 1, times[start]
-        out.append(Moment(time=dt.datetime.fromtimestamp(at, dt.UTC), words=f"peak: {best} messages within a minute"))
-    out.append(Moment(time=draft.ended, words="last turn"))
+        out.append(Moment(time=dt.datetime.fromtimestamp(at, dt.UTC), words=said("peak: %(n)s messages within a minute", n=best)))
+    out.append(Moment(time=draft.ended, words=said("last turn")))
     if draft.end.at and draft.end.place:
-        out.append(
-            Moment(time=draft.end.at, words=f"ended: {ended_by.reason.value.replace('_', ' ')}", evidence=ended_by.evidence)
-        )
+        out.append(Moment(time=draft.end.at, words=_ENDED[ended_by.reason], evidence=ended_by.evidence))
     return tuple(sorted(out, key=lambda m: m.time))

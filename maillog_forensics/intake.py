@@ -18,6 +18,7 @@ import polars as pl
 
 from maillog_forensics import clock, envelopes, journal, normalize, records, schema, sources
 from maillog_forensics.clock import TimeBasis
+from maillog_forensics.language import mark
 from maillog_forensics.ledger import Ledger
 from maillog_forensics.normalize import Plan
 from maillog_forensics.spool import BUDGET_BYTES, Spool
@@ -125,7 +126,9 @@ class Settlement:
 
 
 def settled(tables: list[pl.DataFrame], settlements: dict[int, Settlement], undated: dict[int, int]) -> pl.DataFrame:
-    """Raw events of several inputs (`_input` tells which) in one table with `time` and `source`, ordered by input and line.
+    """Raw events of several inputs (`_input` tells which) in one table with `time` and `source`, in no order.
+
+    The columns are those of `schema.EVENTS` that a table has, and `_input`.
 
     Parameters
     ----------
@@ -146,8 +149,9 @@ def settled(tables: list[pl.DataFrame], settlements: dict[int, Settlement], unda
             mine = joined if len(groups) == 1 else joined.filter(pl.col("_input").is_in(numbers))
             if mine.height:
                 settlement = settlements[numbers[0]]
-                out.append(clock.settle(mine, settlement.basis, settlement.turns))
-    events = pl.concat([schema.empty(schema.EVENTS), *out], how="diagonal_relaxed")
+                settled = clock.settle(mine, settlement.basis, settlement.turns)
+                out.append(settled.select("_input", *(c for c in settled.columns if c in schema.EVENTS)))
+    events = pl.concat(out, how="diagonal_relaxed")
     timeless = events["time"].is_null()
     if timeless.any():
         lost = (
@@ -161,7 +165,7 @@ def settled(tables: list[pl.DataFrame], settlements: dict[int, Settlement], unda
         events = events.filter(~timeless)
     names = {number: s.source for number, s in settlements.items()}
     source = pl.lit(names[0]) if len(names) == 1 else pl.col("_input").replace_strict(names, return_dtype=pl.String)
-    return events.with_columns(source=source).sort("_input", "line", maintain_order=True)
+    return events.with_columns(source=source)
 
 
 class Taken:
@@ -187,7 +191,7 @@ class Taken:
             events, lost = settlement.settle(table)
             undated += lost
             if events.height:
-                yield schema.conform(events.drop(*clock.WALL, "_turn", strict=False), schema.EVENTS, "events")
+                yield schema.conform(events.select(c for c in events.columns if c in schema.EVENTS), schema.EVENTS, "events")
         self.report.undated(undated)
 
     def whole(self) -> tuple[pl.DataFrame, InputReport]:
@@ -255,7 +259,7 @@ class Told:
 def told(chunk: RawChunk, host: str | None) -> Told:
     """What a chunk adds; `host` is what the input is named after."""
     tables = [_with_host(table, host) for table in chunk.tables]
-    shapes = _shapes(_strange(chunk)) if chunk.ledger.lines("unrecognised").len() else None
+    shapes = shapes_of(_strange(chunk)) if chunk.ledger.lines("unrecognised").len() else None
     mtas = frozenset(m for table in tables for m in table["mta"].unique().drop_nulls().to_list())
     return Told(chunk.ledger.counts(), shapes, chunk.cut, mtas, sum(table.height for table in tables), tables)
 
@@ -312,7 +316,7 @@ class Account:
         for state in schema.LINE_STATES:
             setattr(report, state, self._counts[state])
         basis = TimeBasis()
-        if found := self._watch.evidence(_written(about), options.next_began):
+        if found := self._watch.evidence(written(about), options.next_began):
             basis = clock.decide(found, tz=options.tz, year=options.year)
             report.first, report.last = self._watch.span(basis)
         report.basis = form.basis or basis
@@ -335,9 +339,17 @@ def _with_host(table: pl.DataFrame, host: str | None) -> pl.DataFrame:
     return table.with_columns(pl.col("host").fill_null(host))
 
 
-def raw_chunks(path: str, about: sources.Input, plan: Plan, options: Options) -> Iterator[RawChunk]:
-    """The chunks of one input, parsed; those of a syslog on all processors, in order all the same."""
-    chunks = sources.read(path, about, chunk_bytes=options.chunk_bytes)
+def raw_chunks(
+    path: str, about: sources.Input, plan: Plan, options: Options, chunks: Iterator[sources.Chunk] | None = None
+) -> Iterator[RawChunk]:
+    """The chunks of one input, parsed; those of a syslog on all processors, in order all the same.
+
+    Parameters
+    ----------
+    chunks
+        The lines, where not all of the file is to be read.
+    """
+    chunks = chunks or sources.read(path, about, chunk_bytes=options.chunk_bytes)
     first = next(chunks, None)
     if first is None:
         return
@@ -382,7 +394,8 @@ def _ahead(work: Callable[[sources.Chunk], RawChunk], chunks: Iterator[sources.C
             yield under_way.popleft().result()
 
 
-def _written(about: sources.Input) -> tuple[dt.datetime, str] | None:
+def written(about: sources.Input) -> tuple[dt.datetime, str] | None:
+    """When an input was last written at the latest (UTC), and how that is known."""
     times = [(about.modified, "the file's modification time"), (about.packed, "the time in its gzip header")]
     known = [(dt.datetime.fromtimestamp(t, dt.UTC).replace(tzinfo=None), why) for t, why in times if t and 0 < t < _LAST_SECOND]
     if day := sources.date_in_name(about.path):
@@ -420,7 +433,7 @@ _MASKS = ((r"[^\s<>@]+@[^\s<>,;:()]+", "<addr>"), (r"\b[0-9a-fA-F]{1,4}(?::[0-9a
           (r"\b(?:[0-9A-F]{6,}|[0-9A-Za-z]{6}-[0-9A-Za-z]{6,11}-[0-9A-Za-z]{2,4})\b", "<id>"), (r'"[^"]*"', '"…"'), (r"\d+", "0"))  # fmt: skip
 
 
-def _shapes(lines: pl.DataFrame) -> pl.DataFrame:
+def shapes_of(lines: pl.DataFrame) -> pl.DataFrame:
     """Cluster lines by what stays when addresses, ids and numbers are masked."""
     shape = pl.col("text").str.slice(0, 400)
     for expression, mask in _MASKS:
@@ -445,5 +458,9 @@ def _top_shapes(parts: list[pl.DataFrame]) -> list[Shape]:
 def _unknown_sentence(shapes: list[pl.DataFrame]) -> str:
     sample = shapes[0]["sample"][0] if shapes and shapes[0].height else ""
     if "HTTP/1." in sample and '" ' in sample:
-        return "this looks like a web server's log, not a mail log; name the mail server's log instead (for instance /var/log/mail.log)"
-    return "no line of a mail server was recognised; try 'maillog-forensics formats explain LINE' with one of its lines, or name another file"
+        return mark(
+            "this looks like a web server's log, not a mail log; name the mail server's log instead (for instance /var/log/mail.log)"
+        )
+    return mark(
+        "no line of a mail server was recognised; try 'maillog-forensics formats explain LINE' with one of its lines, or name another file"
+    )

@@ -9,6 +9,7 @@ import polars as pl
 
 from maillog_forensics.correlate import Mail
 from maillog_forensics.findings import LookAlike, LoopType
+from maillog_forensics.language import said
 from maillog_forensics.loops import Loop, Step
 from maillog_forensics.rhythm import lags
 
@@ -143,11 +144,18 @@ def _examine(
         )
         factors.append(
             (
-                f"answers of {poster}",
+                said("answers of %(who)s", who=poster),
                 caused.height,
                 f">= {parameters.min_answers}",
                 True,
-                f"{poster} answered {caused.height} of {span.height} copies to the list, median {lag.median_s if lag else 0:.0f} s after a copy, {marked} marked",
+                said(
+                    "%(who)s answered %(n)s of %(all)s copies to the list, in the median %(s)s s after a copy; marked: %(marked)s",
+                    who=poster,
+                    n=caused.height,
+                    all=span.height,
+                    s=round(lag.median_s) if lag else 0,
+                    marked=marked,
+                ),
             )
         )
     if responders:  # nobody posts ten times while a responder floods the list, but another responder
@@ -157,8 +165,9 @@ def _examine(
             if mine.height >= 2 * parameters.min_answers:
                 times = mine["second"].to_list()
                 responders.append(Step(poster, address, times, None, host=(mine["host"].drop_nulls().to_list() or [""])[0]))
-                words = f"{poster} posted {mine.height} times while others answered automatically"
-                factors.append((f"answers of {poster}", mine.height, f">= {2 * parameters.min_answers}", True, words))
+                words = said("%(who)s posted %(n)s times while others answered automatically", who=poster, n=mine.height)
+                name = said("answers of %(who)s", who=poster)
+                factors.append((name, mine.height, f">= {2 * parameters.min_answers}", True, words))
     automatic = sum(len(s.times) for s in responders)
     if not responders or automatic < parameters.min_posts:
         return None
@@ -187,11 +196,15 @@ def _examine(
         factors,
         [
             LookAlike(
-                name="discussion on a list",
+                name=said("discussion on a list"),
                 ruled_out=True,
-                reason="the same members answer every copy, their own posts included, or are marked as automatic",
+                reason=said("the same members answer every copy, their own posts included, or are marked as automatic"),
             ),
-            LookAlike(name="reply-all by people", ruled_out=True, reason=f"{automatic} posts come from {len(names)} mailbox(es)"),
+            LookAlike(
+                name=said("reply-all by people"),
+                ruled_out=True,
+                reason=said("posts: %(n)s, mailboxes that they come from: %(who)s", n=automatic, who=len(names)),
+            ),
         ],
         turns=max(len(s.times) for s in responders),
         period_s=between.median_s if between else None,

@@ -245,6 +245,11 @@ class _Walk:
 
     def value(self, key: str, value: Any) -> Any:
         """The value of a field, masked."""
+        if key == "sentences" and isinstance(value, dict):  # the message is the catalogue's; what fills it may be a name
+            return {
+                self.text("words", text): {"message": made["message"], "values": self.value("", made["values"])}
+                for text, made in value.items()
+            }
         if isinstance(value, dict):
             inner = key if key in _NAME_KEYS | _PATHS | _KEPT else ""
             return {self.text(key, k) if key in _NAME_KEYS else k: self.value(inner or k, v) for k, v in value.items()}

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from maillog_forensics import rhythm
 from maillog_forensics.findings import LookAlike, LoopType
+from maillog_forensics.language import mark, said
 from maillog_forensics.loops import Loop, Step
 
 
@@ -121,32 +122,47 @@ def judge(
     if n >= parameters.min_messages or both_marked:
         factors.append(
             (
-                "regularity",
+                said("regularity"),
                 round(worst, 3),
                 f"<= {limit:.2f}",
                 regular,
-                f"the less regular side varies by {worst:.2f} (standard deviation of the log lag); people do not go below {limit:.2f} in runs of {n}",
+                said(
+                    "the less regular side varies by %(spread)s (standard deviation of the log lag); "
+                    "people do not go below %(limit)s in runs of %(n)s",
+                    spread=round(worst, 2),
+                    limit=round(limit, 2),
+                    n=n,
+                ),
             )
         )
     factors.append(
         (
-            "run length",
+            said("run length"),
             n,
             f">= {parameters.run_margin * human + 2:.0f}",
             long_run,
-            f"{n} messages, one answering the other, nearly all within {usual_gap:.0f} s; people were seen to write {human:.0f} at such gaps",
+            said(
+                "%(n)s messages, one answering the other, nearly all within %(s)s s; people were seen to write %(human)s at such gaps",
+                n=n,
+                s=round(usual_gap),
+                human=round(human),
+            ),
         )
     )
     for s in steps:
         if s.marked:
-            what = "the null reverse-path, a logged parent, or a responder's transport"
             factors.append(
                 (
-                    f"marked {s.origin}",
+                    said("marked %(who)s", who=s.origin),
                     s.marked,
-                    f"of {len(s.times)}",
+                    said("of %(n)s", n=len(s.times)),
                     s.marked >= 0.6 * len(s.times),
-                    f"{s.marked} of {len(s.times)} messages of {s.origin} carry {what}",
+                    said(
+                        "%(n)s of %(all)s messages of %(who)s carry the null reverse-path, a logged parent, or a responder's transport",
+                        n=s.marked,
+                        all=len(s.times),
+                        who=s.origin,
+                    ),
                 )
             )
     enough = n >= parameters.min_messages
@@ -203,49 +219,70 @@ def _look_alikes(
     follows = bool(known) and any(c.is_clock for c in known)
     if known:
         c = known[0]
-        words = f"the times drift (residual {c.drift:.2f} of the change per turn, clock: 0.7; correlation {c.correlation:+.2f}, clock: -0.5)"
+        words = said(
+            "the times drift (residual %(drift)s of the change per turn, clock: 0.7; correlation %(correlation)s, clock: -0.5)",
+            drift=round(c.drift, 2),
+            correlation=round(c.correlation, 2),
+        )
         surely = all(k.is_round and k.drift < 0.9 and k.correlation < -0.25 for k in known)
         if follows and (surely or not both_marked):
-            verdict = "echo probe or schedulers of one period"
+            verdict = said("echo probe or schedulers of one period")
             out.append(
                 LookAlike(
                     name=verdict,
                     ruled_out=False,
-                    reason=f"the messages keep to a clock of {c.period_s:.1f} s; a loop's phase drifts",
+                    reason=said(
+                        "the messages keep to a clock of %(s)s s; a loop's phase drifts",
+                        s=round(c.period_s, 1),
+                    ),
                 )
             )
         else:
-            why = "the log marks the answers as automatic on both sides" if follows else words
-            out.append(LookAlike(name="echo probe or schedulers of one period", ruled_out=True, reason=why))
+            why = said("the log marks the answers as automatic on both sides") if follows else words
+            out.append(LookAlike(name=said("echo probe or schedulers of one period"), ruled_out=True, reason=why))
     caused = [s for s in steps if s.marked >= 0.6 * len(s.times)]
     if one_marked and not both_marked and verdict == "loop":
         other = next(s for s in steps if s not in caused)
         drifts = bool(known) and len(ups) >= 6 and max(c.drift for c in known) >= 0.95
         if not has_notifications:  # a bounce follows its message by itself; another null sender is a responder's
             drifts = drifts or (len(ups) >= 8 and all(not c.is_round and c.correlation > -0.3 for c in known))
-        name = "regular sender and its answers"
+        name = said("regular sender and its answers")
         if drifts or (other.lags and other.lags.median_s <= parameters.quick_s):
-            why = "the phase drifts" if drifts else "it answers within seconds"
-            out.append(LookAlike(name=name, ruled_out=True, reason=f"{other.origin} writes because it was answered: {why}"))
+            why = said(
+                mark("%(who)s writes because it was answered: the phase drifts")
+                if drifts
+                else mark("%(who)s writes because it was answered: it answers within seconds"),
+                who=other.origin,
+            )
+            out.append(LookAlike(name=name, ruled_out=True, reason=why))
         else:
             verdict = name
             out.append(
-                LookAlike(name=name, ruled_out=False, reason=f"nothing shows that {other.origin} writes because it was answered")
+                LookAlike(
+                    name=name,
+                    ruled_out=False,
+                    reason=said("nothing shows that %(who)s writes because it was answered", who=other.origin),
+                )
             )
     quick = max(s.lags.median_s for s in steps if s.lags)
     out.append(
         LookAlike(
-            name="people writing quickly",
+            name=said("people writing quickly"),
             ruled_out=True,
-            reason=f"{n} messages with a slower side answering in {quick:.0f} s, "
-            + ("more regularly than people do" if regular else "longer than people keep up"),
+            reason=said(
+                mark("%(n)s messages with a slower side answering in %(s)s s, more regularly than people do")
+                if regular
+                else mark("%(n)s messages with a slower side answering in %(s)s s, longer than people keep up"),
+                n=n,
+                s=round(quick),
+            ),
         )
     )
     out.append(
         LookAlike(
-            name="ticket acknowledgement",
+            name=said("ticket acknowledgement"),
             ruled_out=True,
-            reason=f"both sides answer every time: {len(ups)} and {len(downs)} messages",
+            reason=said("both sides answer every time: %(up)s and %(down)s messages", up=len(ups), down=len(downs)),
         )
     )
     return out, verdict

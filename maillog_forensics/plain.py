@@ -5,29 +5,33 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from maillog_forensics import blocks, figures, narrative, remedies, view
+from maillog_forensics import blocks, narrative, remedies, view
 from maillog_forensics.blocks import Block, Heading, Items, Paragraph, Table, Verbatim
 from maillog_forensics.diagram import PROOFS
 from maillog_forensics.errors import UsageError
-from maillog_forensics.figures import bytes_text, clock, number, plural, seconds_text
-from maillog_forensics.findings import Evidence, Findings, Kind
+from maillog_forensics.figures import bytes_text, clock, plural, seconds_text
+from maillog_forensics.findings import Evidence, Findings, Kind, Search, Suppressed
+from maillog_forensics.language import ENGLISH, number, say, speaking, told
 from maillog_forensics.view import Card, Page
+from maillog_forensics.wording import headline_of, names
 
 CAPS = view.Caps(evidence=12, text=1000)
 _LOCAL = re.compile(r"([^\s<>()\[\],;:\"'=@])[^\s<>()\[\],;:\"'@]*@(?=[\w\[])")
 
 
-def text(findings: Findings) -> str:
+def text(findings: Findings, *, lang: str = ENGLISH) -> str:
     """The report as plain text, for a terminal or a mail."""
-    return blocks.text(_report(view.page(findings, CAPS, print_variant=True)))
+    with speaking(lang, findings.sentences):
+        return blocks.text(_report(view.page(findings, CAPS, print_variant=True)))
 
 
-def markdown(findings: Findings) -> str:
+def markdown(findings: Findings, *, lang: str = ENGLISH) -> str:
     """The report as Markdown, for a ticket."""
-    return blocks.markdown(_report(view.page(findings, CAPS, print_variant=True)))
+    with speaking(lang, findings.sentences):
+        return blocks.markdown(_report(view.page(findings, CAPS, print_variant=True)))
 
 
-def letter(findings: Findings, id: str, *, masked: bool = True) -> str:
+def letter(findings: Findings, id: str, *, masked: bool = True, lang: str = ENGLISH) -> str:
     """The letter about one incident to the other side's postmaster, as plain text.
 
     Parameters
@@ -49,11 +53,15 @@ def letter(findings: Findings, id: str, *, masked: bool = True) -> str:
         raise UsageError(
             f"--letter {id}: {'no incident' if not found else 'more than one incident'} begins so; there are: {known}"
         )
-    written = narrative.letter(found[0], remedies.cause_words(found[0].cause.id))
-    if written is None:
-        raise UsageError(f"--letter {id}: what is to mend lies on our side, or it was no alarm, so there is nobody to write to")
-    body = [line if line.startswith("  <") or not masked else _masked(line) for line in written.lines]
-    return blocks.text([Paragraph(f"Subject: {written.subject}"), *(_line(line) for line in body)])
+    with speaking(lang, findings.sentences):
+        written = narrative.letter(found[0], remedies.cause_words(found[0].cause.id).told())
+        if written is None:
+            raise UsageError(
+                f"--letter {id}: what is to mend lies on our side, or it was no alarm, so there is nobody to write to"
+            )
+        body = [line if line.startswith("  <") or not masked else _masked(line) for line in written.lines]
+        subject = say("Subject: %(subject)s", subject=written.subject)
+        return blocks.text([Paragraph(subject), *(_line(line) for line in body)])
 
 
 def _line(line: str) -> Block:
@@ -69,55 +77,83 @@ def _report(page: Page) -> Iterator[Block]:
     findings = page.findings
     run = findings.run
     yield Heading(1, page.title)
-    masked = " · pseudonymised" if run.pseudonymized else ""
-    yield Paragraph(
-        f"Mail incident report · {page.site or 'no host named'} · {page.period} · maillog-forensics {run.version}{masked}"
-    )
+    head = [
+        say("Mail incident report"),
+        page.site or say("no host named"),
+        page.period,
+        f"maillog-forensics {run.version}",
+        *([say("pseudonymised")] if run.pseudonymized else []),
+    ]
+    yield Paragraph(" · ".join(head))
     if not page.lead:
-        yield Paragraph("Every line was read, and every search was run to its end.")
+        yield Paragraph(say("Every line below was read, and every search was run to its end."))
     for card in page.cards:
         yield from _card(card, alone=len(page.cards) == 1)
     if page.others:
-        yield Paragraph(f"{plural(len(page.others), 'further incident')} without a section here; all are in the findings file.")
+        yield Paragraph(_in_the_findings(len(page.others), "incident"))
     if findings.possible:
-        yield Heading(2, "Too weak for an alarm")
-        yield Items(tuple(i.headline for i in findings.possible[:20]))
+        yield Heading(2, say("Too weak for an alarm"))
+        yield Items(tuple(headline_of(i) for i in findings.possible[:20]))
         if len(findings.possible) > 20:
-            yield Paragraph(f"{plural(len(findings.possible) - 20, 'further pattern')} in the findings file.")
+            yield Paragraph(_in_the_findings(len(findings.possible) - 20, "incident"))
+    if findings.suppressed:
+        yield Heading(2, say("Left out on purpose"))
+        yield Items(tuple(_suppressed(x) for x in findings.suppressed[:20]))
     if page.timeline:
-        yield Heading(2, "Timeline (UTC)")
+        yield Heading(2, say("Timeline (UTC)"))
         yield Table(
-            ("Time", "Incident", "What"), tuple((clock(t.moment.time), str(t.ordinal), t.moment.words) for t in page.timeline)
+            (say("Time"), say("Incident"), say("What")),
+            tuple((clock(t.moment.time), str(t.ordinal), told(t.moment.words)) for t in page.timeline),
         )
     yield from _traffic(page)
     if page.actions:
-        yield Heading(2, "Actions")
-        yield Items(tuple(f"{what} ({where}); owner: ____ date: ____" for what, where in page.actions), to_do=True)
-    yield Heading(2, "What was searched for")
-    yield Items(
-        tuple(
-            f"{s.detector}: {number(s.candidates)} looked at, {number(s.found)} found"
-            + "".join(f"; {number(n)} set aside as {name}" for name, n in s.set_aside.items())
-            for s in findings.searches
+        yield Heading(2, say("Actions"))
+        yield Items(
+            tuple(say("%(what)s (%(where)s); owner: ____ date: ____", what=what, where=where) for what, where in page.actions),
+            to_do=True,
         )
-        or ("no search is named in this document",)
-    )
+    yield Heading(2, say("What was searched for"))
+    yield Items(tuple(_search(s) for s in findings.searches) or (say("No search is named in this document."),))
     yield from _custody(page)
-    yield Heading(2, "What these logs cannot show")
-    yield Items((*findings.limits[:60], "A log that stops is not an end: what runs when the logs end is called running."))
+    yield Heading(2, say("What these logs cannot show"))
+    last = say("A log that stops is not an end: what runs when the logs end is called running.")
+    yield Items((*(told(sentence) for sentence in findings.limits[:60]), last))
+
+
+def _in_the_findings(n: int, noun: str) -> str:
+    """What is left out, and where it is."""
+    return say("Left out here: %(what)s; all are in the findings file.", what=plural(n, noun))
+
+
+def _suppressed(s: Suppressed) -> str:
+    what = f"{plural(s.incidents, 'incident')}, {plural(s.messages, 'message')}"
+    return say(
+        "%(who)s: %(what)s (%(reason)s; until %(date)s)",
+        who=names(s.members),
+        what=what,
+        reason=s.reason,
+        date=s.expires.isoformat(),
+    )
+
+
+def _search(s: Search) -> str:
+    looked = say("%(what)s: %(n)s looked at, %(found)s found", what=told(s.detector), n=s.candidates, found=s.found)
+    aside = (say("%(n)s set aside as %(what)s", n=n, what=told(name)) for name, n in s.set_aside.items())
+    return "; ".join([looked, *aside])
 
 
 def _card(card: Card, *, alone: bool) -> Iterator[Block]:
     i = card.incident
     if not alone:
-        yield Heading(2, f"{card.ordinal}. {i.headline}")
-    yield Paragraph(f"{card.state_words} · {card.severity} · {card.type_words} · {card.confidence} · id {i.id}")
-    yield Paragraph("".join(f"Probably: {p.text}" if p.kind == "inferred" else p.text for p in card.lede))
+        yield Heading(2, f"{card.ordinal}. {card.headline}")
+    severity = say(narrative.SEVERITIES[card.severity])
+    yield Paragraph(f"{card.state_words} · {severity} · {card.type_words} · {card.confidence} · id {i.id}")
+    yield Paragraph("".join(say("Probably: %(what)s", what=p.text) if p.kind == "inferred" else p.text for p in card.lede))
     yield Items(tuple(f"{f.value} {f.words}" for f in card.figures))
     if i.arrows:
-        yield Heading(3, "Who answers whom")
+        yield Heading(3, say("Who answers whom"))
         yield Table(
-            ("From", "To", "Messages", "Later by", "Program", "Proof"),
+            (say("From"), say("To"), say("Messages"), say("Later by (median)"), say("Program"), say("Proof")),
             tuple(
                 (
                     a.origin,
@@ -125,99 +161,117 @@ def _card(card: Card, *, alone: bool) -> Iterator[Block]:
                     number(a.messages),
                     seconds_text(a.median_lag_s) if a.median_lag_s is not None else "-",
                     a.program or "-",
-                    PROOFS[a.proof],
+                    say(PROOFS[a.proof]),
                 )
                 for a in i.arrows[: CAPS.members]
             ),
         )
     if i.kind is Kind.NDR_STORM:
-        yield Heading(3, "Where the notifications come from, and why")
+        yield Heading(3, say("Where the notifications come from, and why"))
         yield Items(
             (
                 *(f"{host}: {plural(n, 'notification')}" for host, n in list(i.origins.items())[:20]),
-                *(f"status {code}: {plural(n, 'notification')}" for code, n in list(i.codes.items())[:20]),
+                *(f"{code}: {plural(n, 'notification')}" for code, n in list(i.codes.items())[:20]),
             )
-            or ("neither origins nor status codes are in these logs",)
+            or (say("neither origins nor status codes are in these logs"),)
         )
-    yield Heading(3, "Probable cause")
+    yield Heading(3, say("Probable cause, and the side to mend"))
     yield Paragraph(f"{card.cause.title}. {card.cause.explanation}")
     yield Items(
         (
-            f"Side to mend: {card.side}",
-            f"What to change: {card.cause.mend}",
-            *([f"Rule: {card.cause.rule}"] * bool(card.cause.rule)),
+            say("Side to mend: %(side)s", side=card.side),
+            say("What should change: %(mend)s", mend=card.cause.mend),
+            *([say("The rule: %(rule)s", rule=card.cause.rule)] * bool(card.cause.rule)),
         )
     )
-    yield Heading(3, "Why it was flagged")
+    yield Heading(3, say("Why it was flagged, and how sure that is"))
+    speaks_for, speaks_against = say("for"), say("against")
+    ruled_out, open_still = say("Ruled out"), say("Not ruled out")
     yield Items(
         (
-            *(f"{'for' if f.supports else 'against'}: {f.words}" for f in i.confidence.factors[:20]),
-            *(f"{'ruled out' if a.ruled_out else 'not ruled out'}: {a.name}, {a.reason}" for a in i.look_alikes[:12]),
+            *(f"{speaks_for if f.supports else speaks_against}: {told(f.words)}" for f in i.confidence.factors[:20]),
+            *(f"{ruled_out if a.ruled_out else open_still}: {told(a.name)}, {told(a.reason)}" for a in i.look_alikes[:12]),
         )
         or (card.confidence,)
     )
-    yield Heading(3, "What it did")
+    yield Heading(3, say("Harm"))
     yield Items(tuple(f"{what}: {value}" for what, value in card.harm))
-    for title, found in (
-        ("What to type now" if card.state == "running" else "What to type if it starts again", card.now),
-        ("So that it does not come back", card.lasting),
-    ):
-        if found:
-            yield Heading(3, f"{title} (printed, never run)")
-        for r in found:
-            touched = f" {plural(r.touches, 'message')} touched." if r.touches is not None else ""
-            yield Paragraph(f"{r.mta}: {r.title}.{touched}{f' Mind: {r.warning}' if r.warning else ''}")
-            yield Verbatim(
-                tuple(r.commands.split("\n")), "powershell" if r.mta == "Exchange" else "sh" if r.when == "now" else ""
-            )
+    yield from _to_type(card)
     if i.evidence:
-        yield Heading(3, f"Evidence ({number(min(len(i.evidence), CAPS.evidence))} of {plural(i.evidence_total, 'line')})")
+        shown = number(min(len(i.evidence), CAPS.evidence))
+        yield Heading(3, say("Evidence (%(n)s of %(all)s)", n=shown, all=plural(i.evidence_total, "line")))
         yield Verbatim(tuple(line for e in i.evidence[: CAPS.evidence] for line in _evidence(e)))
 
 
+def _to_type(card: Card) -> Iterator[Block]:
+    now = say("What to type now") if card.state == "running" else say("What to type if it starts again")
+    for title, found in ((now, card.now), (say("So that it does not come back"), card.lasting)):
+        if found:
+            yield Heading(3, say("%(title)s (printed, never run)", title=title))
+        for r in found:
+            where = f"{r.mta}, {r.host}" if r.host else r.mta
+            words = [f"{where}: {told(r.title)}."]
+            words += [say("%(messages)s touched.", messages=plural(r.touches, "message"))] if r.touches is not None else []
+            words += [say("Mind: %(warning)s", warning=told(r.warning))] if r.warning else []
+            yield Paragraph(" ".join(words))
+            language = "powershell" if r.mta == "Exchange" else "sh" if r.when == "now" else ""
+            yield Verbatim(tuple(r.commands.split("\n")), language)
+
+
 def _evidence(e: Evidence) -> tuple[str, str]:
-    return f"{e.source}:{e.line} @{e.offset}{f' ({e.note})' if e.note else ''}", "  " + e.text[: CAPS.text]
+    return f"{e.source}:{e.line} @{e.offset}{f' ({told(e.note)})' if e.note else ''}", "  " + e.text[: CAPS.text]
 
 
 def _traffic(page: Page) -> Iterator[Block]:
     t = page.findings.traffic
-    yield Heading(2, "All mail in these logs")
-    yield Paragraph(
-        f"{plural(t.messages, 'message')}, {plural(t.deliveries, 'delivery', 'deliveries')}, {number(t.bounced)} bounced, "
-        f"{number(t.deferred)} deferred, {number(t.rejected)} refused at the door, {plural(t.notifications, 'notification')}, "
-        f"{plural(t.mailboxes, 'mailbox', 'mailboxes')}."
+    yield Heading(2, say("All mail in these logs"))
+    counts = (
+        plural(t.messages, "message"),
+        plural(t.deliveries, "delivery"),
+        say("%(n)s bounced", n=t.bounced),
+        say("%(n)s deferred", n=t.deferred),
+        say("%(n)s refused at the door", n=t.rejected),
+        plural(t.notifications, "notification"),
+        plural(t.mailboxes, "mailbox"),
     )
+    yield Paragraph(", ".join(counts) + ".")
     yield Paragraph(" · ".join(p.text for p in page.trust))
 
 
 def _custody(page: Page) -> Iterator[Block]:
     findings = page.findings
-    yield Heading(2, "Chain of custody")
+    yield Heading(2, say("Chain of custody"))
+    unpacked = say("decompressed")
     for f in findings.inputs[:200]:
-        span = f"{clock(f.first)} to {clock(f.last)} UTC" if f.first and f.last else "no dated line"
+        span = f"{clock(f.first)} – {clock(f.last)} UTC" if f.first and f.last else say("no dated line")
+        ledger = say(
+            "%(lines)s = %(parsed)s understood + %(ignored)s known and ignored + %(unrecognised)s not understood + %(damaged)s damaged",
+            lines=plural(f.lines, "line"),
+            parsed=f.parsed,
+            ignored=f.ignored,
+            unrecognised=f.unrecognised,
+            damaged=f.damaged,
+        )
+        basis = say("zone %(zone)s: %(why)s; year: %(year)s", zone=told(f.zone), why=told(f.zone_basis), year=told(f.year_basis))
         yield Items(
             (
-                f"{f.path}: {f.format}, {bytes_text(f.bytes)}, {plural(f.lines, 'line')} = {number(f.parsed)} understood + "
-                f"{number(f.ignored)} known and ignored + {number(f.unrecognised)} not understood + {number(f.damaged)} damaged; "
-                f"{span}; zone {f.zone}: {f.zone_basis}; year: {f.year_basis}",
-                f"sha256 {f.sha256}" + (f", decompressed {f.decompressed_sha256}" if f.decompressed_sha256 != f.sha256 else ""),
-                *f.problems[:10],
+                f"{f.path}: {f.format}, {bytes_text(f.bytes)}, {ledger}; {span}; {basis}",
+                f"sha256 {f.sha256}" + (f", {unpacked} {f.decompressed_sha256}" if f.decompressed_sha256 != f.sha256 else ""),
+                *(told(p) for p in f.problems[:10]),
             )
         )
     if len(findings.inputs) > 200:
-        yield Paragraph(f"{plural(len(findings.inputs) - 200, 'further file')} in the findings file.")
+        yield Paragraph(_in_the_findings(len(findings.inputs) - 200, "file"))
     run = findings.run
-    settings = ", ".join(f"{k} {v}" for k, v in run.parameters.items() if v is not None) or "none changed"
-    yield Items(
-        (
-            *([f"Command: {run.command}"] * bool(run.command)),
-            f"Settings: {settings}",
-            *([f"Run: {clock(run.started_at)} UTC, {figures.seconds_text(run.elapsed_s)}"] if run.started_at else []),
-            *(
-                [f"Pseudonyms under the key with the fingerprint {run.key_fingerprint or 'not named'}"]
-                if run.pseudonymized
-                else []
-            ),
-            *([f"Left out: {', '.join(run.redacted)}"] if run.redacted else []),
-        )
-    )
+    settings = ", ".join(f"{k} {v}" for k, v in run.parameters.items() if v is not None) or say("none changed")
+    made = [say("Settings: %(settings)s", settings=settings)]
+    if run.command:
+        made.insert(0, say("Command: %(command)s", command=run.command))
+    if run.started_at:
+        made.append(say("Run: %(time)s UTC, %(seconds)s", time=clock(run.started_at), seconds=seconds_text(run.elapsed_s)))
+    if run.pseudonymized:
+        key = run.key_fingerprint or say("not named")
+        made.append(say("Pseudonyms under the key with the fingerprint %(key)s", key=key))
+    if run.redacted:
+        made.append(say("Left out: %(kinds)s", kinds=", ".join(run.redacted)))
+    yield Items(tuple(made))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from jinja2 import BaseLoader, Environment, StrictUndefined
 from maillog_forensics import quoting
 from maillog_forensics.errors import MaillogForensicsError
 from maillog_forensics.findings import Kind, LoopType, Remedy, StormType
+from maillog_forensics.language import mark, told
 from maillog_forensics.quoting import Quoted, Word
 from maillog_forensics.resources import folder
 
@@ -93,6 +94,12 @@ class CauseWords:
     lasting: tuple[str, ...] = ()
     """Names of lasting recipes (file.name), in order of preference."""
 
+    def told(self) -> CauseWords:
+        """The same words in the language that is spoken."""
+        return replace(
+            self, title=told(self.title), explanation=told(self.explanation), mend=told(self.mend), rule=told(self.rule)
+        )
+
 
 @dataclass(frozen=True)
 class _Recipe:
@@ -109,7 +116,7 @@ def cause_words(cause: str) -> CauseWords:
     name = cause if cause in CAUSES else "unknown"
     raw = _toml("causes", name)
     lasting = tuple(raw.pop("lasting", ()))
-    return CauseWords(lasting=lasting, **{key: _unwrapped(value) for key, value in raw.items()})
+    return CauseWords(lasting=lasting, **{key: unwrapped(value) for key, value in raw.items()})
 
 
 def remedies(facts: RemedyFacts) -> tuple[Remedy, ...]:
@@ -129,8 +136,7 @@ def remedies(facts: RemedyFacts) -> tuple[Remedy, ...]:
             for host in hosts if recipe.touches else hosts[:1]:  # queue ids are of one host, all else is typed alike on each
                 view = _view(facts, host)
                 if _fits(recipe, view):
-                    where = f"on {host.host}: " if recipe.touches and len(hosts) > 1 else ""
-                    out.append(_filled(recipe, "now", MTAS[kind], view, where))
+                    out.append(_filled(recipe, "now", MTAS[kind], view, host.host if recipe.touches and len(hosts) > 1 else ""))
     ours = {m.mta for m in facts.mtas}
     for name in words.lasting:
         file, _, key = name.partition(".")
@@ -138,7 +144,7 @@ def remedies(facts: RemedyFacts) -> tuple[Remedy, ...]:
             continue
         host = next((m for m in facts.mtas if m.mta == file), Mta(file, ""))
         view = _view(facts, host)
-        out += [_filled(r, "lasting", _NAMES.get(file, "Any server"), view) for r in _recipes(file)[key] if _fits(r, view)]
+        out += [_filled(r, "lasting", _NAMES.get(file, mark("Any server")), view) for r in _recipes(file)[key] if _fits(r, view)]
     return tuple(out)
 
 
@@ -163,6 +169,7 @@ def _view(facts: RemedyFacts, mta: Mta) -> dict[str, Any]:
         "ours": [Word(a) for a in ours[:_SHOWN_ADDRESSES]],
         "plain_ours": [Quoted(a) for a in ours[:_SHOWN_ADDRESSES] if quoting.is_plain_address(a)],
         "plain_theirs": [Quoted(a) for a in theirs[:_SHOWN_ADDRESSES] if quoting.is_plain_address(a)],
+        "their_patterns": [Word(f"^{quoting.pattern([a])}$") for a in theirs[:_SHOWN_ADDRESSES]],
         "theirs": [Word(a) for a in theirs[:_SHOWN_ADDRESSES]],
         "plain_texts": [Quoted(a) for a in plain if ":" not in a],
         "their_domains": [
@@ -184,7 +191,7 @@ def _view(facts: RemedyFacts, mta: Mta) -> dict[str, Any]:
     }
 
 
-def _filled(recipe: _Recipe, when: Literal["now", "lasting"], mta: str, view: Mapping[str, Any], where: str = "") -> Remedy:
+def _filled(recipe: _Recipe, when: Literal["now", "lasting"], mta: str, view: Mapping[str, Any], host: str = "") -> Remedy:
     env = _environment()
     try:
         commands = env.from_string(recipe.commands).render(view).strip("\n")
@@ -192,7 +199,7 @@ def _filled(recipe: _Recipe, when: Literal["now", "lasting"], mta: str, view: Ma
         raise MaillogForensicsError(f"reports/remedies: {recipe.title!r}: {error}") from error
     touches = view[recipe.touches] if recipe.touches else None
     return Remedy(
-        when=when, mta=mta, title=where + recipe.title, commands=commands, touches=touches, warning=_unwrapped(recipe.warning)
+        when=when, mta=mta, host=host, title=recipe.title, commands=commands, touches=touches, warning=unwrapped(recipe.warning)
     )
 
 
@@ -253,6 +260,6 @@ def _toml(kind: str, name: str) -> dict[str, Any]:
         raise MaillogForensicsError(f"{path}: {error}") from error
 
 
-def _unwrapped(text: str) -> str:
+def unwrapped(text: str) -> str:
     """Lines of a wrapped paragraph joined; blank lines stay."""
     return "\n\n".join(" ".join(part.split()) for part in text.strip().split("\n\n"))

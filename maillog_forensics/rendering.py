@@ -8,17 +8,18 @@ from maillog_forensics import plain, report
 from maillog_forensics.dialects.detection_findings import detection_findings
 from maillog_forensics.errors import UsageError
 from maillog_forensics.findings import Findings, write
+from maillog_forensics.language import ENGLISH
 
 
-def rendered(findings: Findings, suffix: str, *, print_variant: bool = False) -> str:
+def rendered(findings: Findings, suffix: str, *, print_variant: bool = False, lang: str = ENGLISH) -> str:
     """The document as text in the form that the ending of a file's name asks for."""
     match suffix.lower():
         case ".html" | ".htm":
-            return report.render(findings, print_variant=print_variant)
+            return report.render(findings, print_variant=print_variant, lang=lang)
         case ".md" | ".markdown":
-            return plain.markdown(findings)
+            return plain.markdown(findings, lang=lang)
         case ".txt" | ".text":
-            return plain.text(findings)
+            return plain.text(findings, lang=lang)
         case ".json":
             return write(findings)
         case ".ocsf.json" | ".ocsf.jsonl":

@@ -9,18 +9,22 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import hashlib
+import re
 import tomllib
 from functools import cache
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from maillog_forensics import figures, narrative, svg, view
-from maillog_forensics.diagram import PROOFS, arrow_words
+from maillog_forensics.diagram import MTAS, PROOFS, arrow_words
 from maillog_forensics.findings import Findings
+from maillog_forensics.language import ENGLISH, is_told, number, say, speaking, spoken, told, translated, translated_n
+from maillog_forensics.remedies import unwrapped
 from maillog_forensics.resources import folder
 from maillog_forensics.text import visible
+from maillog_forensics.wording import headline_of
 
 MAX_BYTES = 1_000_000
 """A page that is larger is written again with less on it."""
@@ -32,23 +36,28 @@ _CAPS = (
 _VALUE_LIMIT = 2000
 
 
-def render(findings: Findings, *, print_variant: bool = False) -> str:
+def render(findings: Findings, *, print_variant: bool = False, lang: str = ENGLISH, operations: object | None = None) -> str:
     """The page as text, to be written as UTF-8.
 
     Parameters
     ----------
+    lang
+        Code of the language of the page; log lines and commands stay as they are.
+    operations
+        The day's operations, for the page of a day (`operations.view.Operations`).
     print_variant
         Everything unfolded, for paper: a closed fold can't be opened there.
     """
     page = ""
-    for caps in _CAPS:
-        page = _page(findings, caps, print_variant)
-        if len(page.encode("utf-8", "backslashreplace")) <= MAX_BYTES:
-            break
+    with speaking(lang, findings.sentences):
+        for caps in _CAPS:
+            page = _page(findings, caps, print_variant, operations)
+            if len(page.encode("utf-8", "backslashreplace")) <= MAX_BYTES:
+                break
     return page
 
 
-def _page(findings: Findings, caps: view.Caps, print_variant: bool) -> str:
+def _page(findings: Findings, caps: view.Caps, print_variant: bool, operations: object | None) -> str:
     return (
         _environment()
         .get_template("report.html.j2")
@@ -56,11 +65,18 @@ def _page(findings: Findings, caps: view.Caps, print_variant: bool) -> str:
             page=view.page(findings, caps, print_variant=print_variant),
             findings=findings,
             caps=caps,
+            operations=operations,
             policy=content_policy(style_sheet()),
-            glossary=_glossary(),
+            lang=spoken(),
+            glossary=tuple((told(term), told(meaning)) for term, meaning in _glossary()),
             **_NAMES,
         )
     )
+
+
+def fill(template: str, **values: object) -> str:
+    """Another page in the same clothes."""
+    return _environment().get_template(template).render(policy=content_policy(style_sheet()), **_NAMES, **values)
 
 
 def style_sheet() -> str:
@@ -95,6 +111,33 @@ def _cut(text: str, limit: int) -> str:
     return visible(text, limit)
 
 
+def _message(message: str, /, **values: object) -> Markup:
+    """A message of a template in the language that is spoken: its text and what fills its holes are escaped."""
+    return _filled(translated(message), values)
+
+
+def _message_n(one: str, many: str, n: int, /, **values: object) -> Markup:
+    return _filled(translated_n(one, many, n), {"n": n, **values})
+
+
+def _filled(message: str, values: dict[str, object]) -> Markup:
+    written = {k: number(v) if isinstance(v, (int, float)) else v for k, v in values.items()}
+    return escape(message) % {k: v if isinstance(v, Markup) else escape(_shown(v)) for k, v in written.items()}
+
+
+_DATE = re.compile(r"\b\d{4}-\d\d-\d\d(?: \d\d:\d\d:\d\d)?\b")
+
+
+def _sentence(text: str) -> Markup:
+    """A sentence in which no date is broken at the end of a line."""
+    return Markup(_DATE.sub(r'<span class="nowrap">\g<0></span>', str(escape(visible(text)))))
+
+
+def _told(sentence: str, limit: int = 400) -> Markup:
+    """A sentence of the document; where the catalogue does not have it, it is marked as English."""
+    return svg.el("bdi", visible(told(sentence), limit), lang=None if is_told(sentence) else ENGLISH)
+
+
 @cache
 def _environment() -> Environment:
     env = Environment(
@@ -104,9 +147,11 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         finalize=_shown,
+        extensions=["jinja2.ext.i18n"],
     )
+    env.newstyle_gettext = True  # type: ignore[attr-defined]
     env.filters |= {
-        "number": figures.number,
+        "number": number,
         "bytes": figures.bytes_text,
         "seconds": figures.seconds_text,
         "share": figures.share_text,
@@ -115,8 +160,12 @@ def _environment() -> Environment:
         "whole": _Whole,
         "arrow_words": arrow_words,
         "by_mta": view.remedies_by_mta,
+        "told": _told,
+        "sentence": _sentence,
+        "say": say,
+        "headline": headline_of,
     }
-    env.globals |= {"plural": figures.plural}
+    env.globals |= {"plural": figures.plural, "_": _message, "gettext": _message, "ngettext": _message_n}
     return env
 
 
@@ -125,7 +174,9 @@ _NAMES: dict[str, Any] = {
     "types": narrative.TYPES,
     "shapes": narrative.SHAPES,
     "proofs": PROOFS,
-    "levels": narrative.LEVELS,
+    "severities": narrative.SEVERITIES,
+    "sureness": narrative.SURENESS,
+    "mtas": MTAS,
     "line_break": svg.LINE_BREAK,
 }
 
@@ -133,4 +184,4 @@ _NAMES: dict[str, Any] = {
 @cache
 def _glossary() -> tuple[tuple[str, str], ...]:
     raw = tomllib.loads((folder("reports") / "glossary.toml").read_text("utf-8"))
-    return tuple((entry["term"], " ".join(entry["meaning"].split())) for entry in raw["entry"])
+    return tuple((entry["term"], unwrapped(entry["meaning"])) for entry in raw["entry"])

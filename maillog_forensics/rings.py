@@ -13,6 +13,7 @@ import polars as pl
 
 from maillog_forensics import rhythm
 from maillog_forensics.findings import LookAlike, LoopType
+from maillog_forensics.language import said
 from maillog_forensics.loops import Loop, Step
 
 
@@ -209,18 +210,28 @@ def _examine(members: list[str], numbered: pl.DataFrame, parameters: CycleParame
         search.set_aside["schedulers of one period"] = search.set_aside.get("schedulers of one period", 0) + 1
     factors: list[tuple[str, float | str, str, bool, str]] = [
         (
-            "regularity",
+            said("regularity"),
             round(worst, 3),
             f"<= {limit:.2f}",
             regular,
-            f"the least regular of {k} mailboxes varies by {worst:.2f} (standard deviation of the log lag) over {n} messages",
+            said(
+                "the least regular of %(k)s mailboxes varies by %(spread)s (standard deviation of the log lag) over %(n)s messages",
+                k=k,
+                spread=round(worst, 2),
+                n=n,
+            ),
         ),
         (
-            "length of the chain",
+            said("length of the chain"),
             n,
             f">= {parameters.min_turns * k}",
             True,
-            f"{n} messages follow each other round {k} mailboxes without a break, the slowest answering in {slowest:.0f} s",
+            said(
+                "%(n)s messages follow each other round %(k)s mailboxes without a break, the slowest answering in %(s)s s",
+                n=n,
+                k=k,
+                s=round(slowest),
+            ),
         ),
     ]
     rows = _all_of_the_run(arrows, rows)
@@ -236,11 +247,15 @@ def _examine(members: list[str], numbered: pl.DataFrame, parameters: CycleParame
         factors,
         [
             LookAlike(
-                name="schedulers of one period",
+                name=said("schedulers of one period"),
                 ruled_out=not follows,
-                reason="the phase of the turns drifts" if not follows else "the turns keep to a clock",
+                reason=said("the phase of the turns drifts") if not follows else said("the turns keep to a clock"),
             ),
-            LookAlike(name="people writing in a circle", ruled_out=True, reason="every mailbox passes on within a steady time"),
+            LookAlike(
+                name=said("people writing in a circle"),
+                ruled_out=True,
+                reason=said("every mailbox passes on within a steady time"),
+            ),
         ],
         turns=n // k,
         period_s=known.median_s if known else None,

@@ -20,6 +20,7 @@ from typing import BinaryIO
 import polars as pl
 
 from maillog_forensics import compression
+from maillog_forensics.language import mark
 
 CHUNK_BYTES = 8 << 20
 """Decompressed bytes handed on at a time: large enough for the columns, small enough to use the same memory again and again."""
@@ -249,6 +250,15 @@ def read(path: str, about: Input, *, stdin: BinaryIO | None = None, chunk_bytes:
 
     Never raises for bad data: an unreadable file sets `about.unreadable` and `about.problems`.
     """
+    same = hashlib.sha256()
+    try:
+        yield from chunks(_hashed(pieces(path, about, stdin=stdin), same, about), about, chunk_bytes=chunk_bytes)
+    finally:
+        about.decompressed_sha256 = same.hexdigest()
+
+
+def pieces(path: str, about: Input, *, stdin: BinaryIO | None = None) -> Iterator[bytes]:
+    """The decompressed bytes of one input, in pieces; never raises for bad data, as `read`."""
     about.opened = path
     try:
         raw = (stdin or sys.stdin.buffer) if path == "-" else open(path, "rb")  # noqa: SIM115  (closed below)
@@ -265,26 +275,48 @@ def read(path: str, about: Input, *, stdin: BinaryIO | None = None, chunk_bytes:
         )
         return
     stream = _Hashing(raw, length)
-    same = hashlib.sha256()
     try:
-        yield from _chunks(_plain(stream, about), about, same, chunk_bytes)
+        yield from _plain(stream, about)
     except OSError as error:
-        about.unreadable = about.lines == 0
+        about.unreadable = stream.size == 0
         about.problems.append(f"reading stopped: {error.strerror or error}")
     finally:
         if path != "-":
             raw.close()
         about.bytes, about.sha256 = stream.size, stream.sha.hexdigest()
-        about.decompressed_sha256 = same.hexdigest()
     if about.bytes == 0 and not about.unreadable:
-        about.problems.append("the file is empty")
+        about.problems.append(mark("the file is empty"))
 
 
-def _chunks(pieces: Iterator[bytes], about: Input, sha: hashlib._Hash, chunk_bytes: int) -> Iterator[Chunk]:
+def _hashed(pieces: Iterator[bytes], sha: hashlib._Hash, about: Input) -> Iterator[bytes]:
+    """The pieces as they are, hashed and counted on their way."""
+    for piece in pieces:
+        sha.update(piece)
+        about.decompressed_bytes += len(piece)
+        yield piece
+
+
+def chunks(
+    pieces: Iterator[bytes],
+    about: Input,
+    *,
+    chunk_bytes: int = CHUNK_BYTES,
+    line: int = 1,
+    offset: int = 0,
+    only_whole: bool = False,
+) -> Iterator[Chunk]:
+    """Cut decompressed bytes into chunks of whole lines.
+
+    Parameters
+    ----------
+    line, offset
+        Of the first byte, where `pieces` begin within a log (at a line's beginning): its encoding is then UTF-8.
+    only_whole
+        A last line without its newline is left out: someone is writing it.
+    """
     buffer = io.BytesIO()
     held = 0
-    line, offset = 1, 0
-    newline = b""
+    newline = b"\n" if offset else b""
     skipping = 0  # bytes of an over-long line that were thrown away
 
     def emit(data: bytes, ends: int, is_cut: bool = False) -> Iterator[Chunk]:
@@ -299,8 +331,6 @@ def _chunks(pieces: Iterator[bytes], about: Input, sha: hashlib._Hash, chunk_byt
         offset += ends - len(newline)
 
     for piece in _with_head(pieces):
-        sha.update(piece)
-        about.decompressed_bytes += len(piece)
         if not newline:
             about.encoding, bom = _encoding(piece)
             newline = "\n".encode(about.encoding)
@@ -333,6 +363,9 @@ def _chunks(pieces: Iterator[bytes], about: Input, sha: hashlib._Hash, chunk_byt
         buffer, held = io.BytesIO(), len(rest)
         buffer.write(rest)
     data = buffer.getvalue()
+    if only_whole:
+        end = _find_last(data, newline) if newline and not skipping else -1
+        data, skipping = data[: end + len(newline)] if end >= 0 else b"", 0
     if data or skipping:
         if newline and data.endswith(newline) and not skipping:
             data = data[: -len(newline)]

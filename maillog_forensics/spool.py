@@ -5,18 +5,18 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import polars as pl
 
-BUDGET_BYTES = 384 << 20
+BUDGET_BYTES = 192 << 20
 """What one spool holds in memory before it goes to files."""
 
 BUCKETS = 32
 """Parts by key once a spool is in files; one of them must fit into memory."""
 
-BUCKET_BYTES = 64 << 20
+BUCKET_BYTES = 24 << 20
 """Size of a bucket of what is in memory: putting messages together takes several times as much."""
 
 
@@ -28,15 +28,15 @@ class Spool:
     budget_bytes
         Estimated size of what is kept in memory.
     bucket
-        An expression of unsigned integers; rows with the same value modulo `BUCKETS` come out together. Without it a spool
-        keeps the order of arrival.
+        Gives each row of a table a number (UInt64); rows with the same number come out together. Without it a spool keeps the
+        order of arrival.
 
     Notes
     -----
     Files are Arrow IPC with LZ4 in a temporary directory (TMPDIR), which goes when the spool goes.
     """
 
-    def __init__(self, budget_bytes: int = BUDGET_BYTES, bucket: pl.Expr | None = None) -> None:
+    def __init__(self, budget_bytes: int = BUDGET_BYTES, bucket: Callable[[pl.DataFrame], pl.Series] | None = None) -> None:
         self._budget, self._bucket = budget_bytes, bucket
         self._held: list[list[pl.DataFrame]] = []
         self._bytes = 0
@@ -68,10 +68,18 @@ class Spool:
             for batch in held:
                 self._write(0, pl.concat(batch, how="diagonal_relaxed"))
             return
-        table = pl.concat([t for batch in held for t in batch], how="diagonal_relaxed")
-        parts = table.with_columns(_bucket=self._bucket % BUCKETS).partition_by("_bucket", as_dict=True, include_key=False)
-        for (number,), part in parts.items():
-            self._write(int(number), part)
+        parts: dict[int, list[pl.DataFrame]] = {}
+        while held:
+            for table in held.pop(0):
+                self._split(table, BUCKETS, parts)
+        for number, tables in sorted(parts.items()):
+            self._write(number, pl.concat(tables, how="diagonal_relaxed"))
+
+    def _split(self, table: pl.DataFrame, count: int, parts: dict[int, list[pl.DataFrame]]) -> None:
+        assert self._bucket is not None
+        marked = table.with_columns(_bucket=self._bucket(table) % count)
+        for (number,), part in marked.partition_by("_bucket", as_dict=True, include_key=False).items():
+            parts.setdefault(int(number), []).append(part)
 
     def _write(self, number: int, table: pl.DataFrame) -> None:
         assert self._folder is not None
@@ -102,14 +110,12 @@ class Spool:
             if held:
                 yield [table for batch in held for table in batch]
             return
-        parts: list[list[pl.DataFrame]] = [[] for _ in range(count)]
+        parts: dict[int, list[pl.DataFrame]] = {}
         while held:
             for table in held.pop(0):
-                split = table.with_columns(_bucket=self._bucket % count).partition_by("_bucket", as_dict=True, include_key=False)
-                for (number,), part in split.items():
-                    parts[int(number)].append(part)
-        while parts:
-            yield parts.pop(0)
+                self._split(table, count, parts)
+        for number in sorted(parts):
+            yield parts.pop(number)
 
     def scan(self) -> list[pl.LazyFrame]:
         """What was put in, in no order, without reading it yet; the frames keep the temporary directory alive."""

@@ -10,6 +10,7 @@ import polars as pl
 
 from maillog_forensics.correlate import Mail
 from maillog_forensics.findings import StormType
+from maillog_forensics.language import said
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def find_storms(
         search.candidates += 1
         found = _bursts(part["second"].to_list(), length, parameters)
         if not found:
-            search.set_aside["steady notifications"] = search.set_aside.get("steady notifications", 0) + 1
+            search.set_aside[said("steady notifications")] = search.set_aside.get("steady notifications", 0) + 1
         for first, last, quiet in found:
             storms.append(_storm(str(recipient), part.slice(first, last - first + 1), quiet))
     hit = {s.target for s in storms}
@@ -163,7 +164,9 @@ def find_storms(
             )
             if overlapping:  # the same flood: its notices to the postmaster, and these to the senders
                 overlapping[0].recipients += recipients
-                search.set_aside["part of a storm by recipient"] = search.set_aside.get("part of a storm by recipient", 0) + 1
+                search.set_aside[said("part of a storm by recipient")] = (
+                    search.set_aside.get("part of a storm by recipient", 0) + 1
+                )
             elif len(recipients) >= parameters.min_recipients:
                 storm = _storm(recipients[0], piece, quiet)
                 storm.recipients, storm.by_origin = recipients, str(origin)

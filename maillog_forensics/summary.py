@@ -8,6 +8,7 @@ from maillog_forensics import harm, skew
 from maillog_forensics.correlate import Mail
 from maillog_forensics.findings import Traffic
 from maillog_forensics.intake import InputReport
+from maillog_forensics.language import mark, said
 from maillog_forensics.times import earliest, latest
 
 
@@ -36,26 +37,43 @@ def traffic(mail: Mail, edges: pl.DataFrame, rejected: int, hosts: tuple[str, ..
 
 def limits(reports: list[InputReport], mail: Mail) -> list[str]:
     """Sentences about what can't be seen in these logs."""
-    out = []
+    out: list[str] = []
     mtas = set(mail.messages["mta"].drop_nulls().unique().to_list())
     if "postfix" in mtas:
         out.append(
-            "Postfix logs neither subjects nor Auto-Submitted: that a message is automatic is told by its reverse-path and by who carried it, not by its header."
+            said(
+                "Postfix logs neither subjects nor Auto-Submitted: that a message is automatic is told by its reverse-path and by who carried it, not by its header."
+            )
         )
     if "exim" in mtas and mail.messages.filter(pl.col("mta") == "exim")["subject"].is_null().all():
-        out.append("Exim was not asked to log subjects (log_selector = +subject would).")
+        out.append(said("Exim was not asked to log subjects (log_selector = +subject would)."))
     for r in reports:
         if r.about.lines and r.unrecognised / r.about.lines > 0.03:
             out.append(
-                f"{r.about.path}: {r.unrecognised} of {r.about.lines} lines were not understood; what they say is missing here."
+                said(
+                    "%(file)s: %(n)s of %(all)s lines were not understood; what they say is missing here.",
+                    file=r.about.path,
+                    n=r.unrecognised,
+                    all=r.about.lines,
+                )
             )
         if "taken as UTC" in r.basis.zone_basis and r.recognised:
-            out.append(f"{r.about.path}: no line tells the time zone; its stamps were taken as UTC.")
+            out.append(said("%(file)s: no line tells the time zone; its stamps were taken as UTC.", file=r.about.path))
     for host, seconds in skew.offsets(mail).items():
         out.append(
-            f"The clock of {host} was {abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'} the others; its own times are shown, corrected ones were searched."
+            said(
+                mark(
+                    "The clock of %(host)s was %(s)s s ahead of the others; its own times are shown, corrected ones were searched."
+                )
+                if seconds > 0
+                else mark(
+                    "The clock of %(host)s was %(s)s s behind the others; its own times are shown, corrected ones were searched."
+                ),
+                host=host,
+                s=round(abs(seconds)),
+            )
         )
     lone = mail.deliveries.filter(pl.col("relay_ip").is_not_null())["relay_host"].drop_nulls().n_unique()
     if lone:
-        out.append("What happened on hosts whose logs are not among the inputs is inferred from what they answered.")
+        out.append(said("What happened on hosts whose logs are not among the inputs is inferred from what they answered."))
     return out

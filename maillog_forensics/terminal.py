@@ -2,37 +2,50 @@
 
 from __future__ import annotations
 
-from maillog_forensics.figures import bytes_text, clock, number, plural, share_text
-from maillog_forensics.findings import Ending, Findings, Incident, Severity
+from collections.abc import Iterator
+
+from maillog_forensics import narrative
+from maillog_forensics.figures import bytes_text, clock, plural, seconds_text, share_text
+from maillog_forensics.findings import Ending, Findings, Incident, Kind, Severity
+from maillog_forensics.language import ENGLISH, say, say_n, speaking, told
 from maillog_forensics.text import visible
+from maillog_forensics.wording import headline_of
 
 _SHOWN = 5
-_ENDINGS = {
-    Ending.MAILBOX_FULL: "a full mailbox",
-    Ending.SENDING_LIMIT: "a sending limit",
-    Ending.HOP_LIMIT: "a loop guard",
-    Ending.BLOCKED: "a refusal",
-    Ending.OPERATOR: "a person",
-}
 
 
-def summary(findings: Findings) -> str:
+def summary(findings: Findings, *, lang: str = ENGLISH) -> str:
     """What a person reads first, in at most some twenty lines."""
+    with speaking(lang, findings.sentences):
+        return visible_lines(list(_lines(findings)))
+
+
+def _lines(findings: Findings) -> Iterator[str]:
     alarms = [i for i in findings.incidents if i.severity is not Severity.INFO]
     quiet = len(findings.incidents) - len(alarms)
     shown = sorted(alarms, key=lambda i: (-list(Severity).index(i.severity), i.started, i.id))
-    out = [line for incident in shown[:_SHOWN] for line in _incident(incident)]
+    for incident in shown[:_SHOWN]:
+        yield from _incident(incident)
     if len(shown) > _SHOWN:
-        out.append(f"… and {plural(len(shown) - _SHOWN, 'more incident')}.")
+        yield say("… and %(incidents)s more.", incidents=plural(len(shown) - _SHOWN, "incident"))
     if not alarms:
-        t = findings.traffic
-        out.append(f"No mail loop and no NDR storm in {plural(t.messages, 'message')}.")
+        yield say("No mail loop and no NDR storm in %(messages)s.", messages=plural(findings.traffic.messages, "message"))
     if quiet:
-        out.append(f"{plural(quiet, 'note')} without alarm: stopped by a guard at once.")
+        yield say_n(
+            "%(n)s note without alarm: stopped by a guard at once.",
+            "%(n)s notes without alarm: stopped by a guard at once.",
+            quiet,
+        )
     if findings.possible:
-        out.append(f"{plural(len(findings.possible), 'pattern')} too weak for an alarm, in the report.")
-    out.append(_trust(findings))
-    return visible_lines(out)
+        yield say_n(
+            "%(n)s pattern too weak for an alarm, in the report.",
+            "%(n)s patterns too weak for an alarm, in the report.",
+            len(findings.possible),
+        )
+    if findings.suppressed:
+        left = sum(s.incidents for s in findings.suppressed)
+        yield say("Left out by the list of known-good pairs: %(incidents)s.", incidents=plural(left, "incident"))
+    yield _trust(findings)
 
 
 def visible_lines(lines: list[str]) -> str:
@@ -40,34 +53,32 @@ def visible_lines(lines: list[str]) -> str:
     return "\n".join(visible(line, 600) for line in lines)
 
 
-def _incident(incident: Incident) -> list[str]:
-    first = f"[{incident.severity.value.upper()}] {incident.headline}"
-    times = f"{clock(incident.started)} to {clock(incident.ended, incident.started)} UTC"
-    second = f"    {_state(incident)}; {times}, {bytes_text(incident.bytes)}"
-    if incident.kind.value == "mail_loop" and incident.period_s:
-        second += f", a turn in {incident.period_s:.3g} s"
-    third = (
-        f"    Probable cause: {incident.cause.sentence}" if incident.cause.inferred else f"    Cause: {incident.cause.sentence}"
-    )
-    return [first, second, third]
-
-
-def _state(incident: Incident) -> str:
+def _incident(incident: Incident) -> Iterator[str]:
+    yield f"[{say(narrative.SEVERITIES[incident.severity.value]).upper()}] {headline_of(incident)}"
     end = incident.ended_by
-    if end.reason is Ending.ONGOING:
-        return "STILL RUNNING when the logs end"
-    if end.reason is Ending.QUIET:
-        return "no longer seen; no line tells why it ended"
-    whose = {"ours": " on our side", "theirs": " on the other side"}.get(end.side, "")
-    return f"ended by {_ENDINGS[end.reason]}{whose}"
+    facts = [
+        say("%(first)s to %(last)s UTC", first=clock(incident.started), last=clock(incident.ended, incident.started)),
+        bytes_text(incident.bytes),
+    ]
+    if incident.kind is Kind.MAIL_LOOP and incident.period_s:
+        facts.append(say("a turn in %(time)s", time=seconds_text(incident.period_s)))
+    state = say("STILL RUNNING when the logs end") if end.reason is Ending.ONGOING else narrative.state(incident)
+    yield f"    {state}; {', '.join(facts)}"
+    cause = told(incident.cause.sentence)
+    yield "    " + (
+        say("Probable cause: %(cause)s", cause=cause) if incident.cause.inferred else say("Cause: %(cause)s", cause=cause)
+    )
 
 
 def _trust(findings: Findings) -> str:
     lines = sum(i.lines for i in findings.inputs)
     strange = sum(i.unrecognised for i in findings.inputs)
     damaged = sum(i.damaged for i in findings.inputs)
-    share = share_text(1 - (strange + damaged) / lines) if lines else "0 %"
-    words = f"{number(lines)} lines in {plural(len(findings.inputs), 'file')}, {share} understood"
     twice = sum(i.duplicates for i in findings.inputs)
-    words += f", {number(damaged)} damaged" if damaged else ""
-    return words + (f", {number(twice)} told by two files and counted once" if twice else "") + "."
+    words = [
+        say("%(lines)s in %(files)s", lines=plural(lines, "line"), files=plural(len(findings.inputs), "file")),
+        say("%(share)s understood", share=share_text(1 - (strange + damaged) / lines) if lines else "0 %"),
+        *([say("%(n)s damaged", n=damaged)] if damaged else []),
+        *([say("%(n)s told by two files and counted once", n=twice)] if twice else []),
+    ]
+    return ", ".join(words) + "."

@@ -29,7 +29,13 @@ def table(*texts: str) -> pl.DataFrame:
 def facts(plan: normalize.Plan, *texts: str) -> list[dict[str, Any]]:
     """What the lines say, one dictionary for each event: only what is known."""
     rows = normalize.parse(table(*texts), plan).events().to_dicts()
-    return [{k: v for k, v in row.items() if v is not None} for row in rows]
+    return [told(row) for row in rows]
+
+
+def told(row: dict[str, Any]) -> dict[str, Any]:
+    """What is known of an event; whole numbers as they stand in the line."""
+    known = {k: v for k, v in row.items() if v is not None}
+    return {k: str(v) if type(v) is int and k not in ("line", "offset") else v for k, v in known.items()}
 
 
 def states(plan: normalize.Plan, *texts: str) -> list[str]:

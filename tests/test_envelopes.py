@@ -178,7 +178,9 @@ def test_the_published_envelopes_are_opened(plan: normalize.Plan, name: str) -> 
         keys = {"program": "program", "queue_id": "queue_id", "sender": "sender", "size": "size", "instance": "instance",
                 "client_ip": "client_ip", "orig_queue_id": "parent_queue_id", "log_host": "host"}  # fmt: skip
         if name == "postfix_envelopes":
-            assert {k: str(expect[k]) for k in keys if k in expect} == {k: event.get(c) for k, c in keys.items() if k in expect}
+            assert {k: str(expect[k]) for k in keys if k in expect} == {
+                k: str(event.get(c)) for k, c in keys.items() if k in expect
+            }
         else:
             assert event.get("queue_id") == expect.get("message_id")
             assert event["_wall"] == dt.datetime.fromisoformat(expect["timestamp"])

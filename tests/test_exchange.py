@@ -439,7 +439,7 @@ def test_no_line_whatever_stands_in_it_breaks_the_reader_or_leaves_the_ledger(pl
     )
     reader = records.recognise(table, plan, "x", None)
     assert reader is not None
-    assert reader.parse(table)[1]["line"].to_list() == list(range(1, len(lines) + 1))
+    assert reader.parse(table).ledger.table()["line"].to_list() == list(range(1, len(lines) + 1))
 
 
 # --- the sample

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maillog_forensics import api, checking, intake, normalize
+from tests.reading import told
 
 SHARED = Path(__file__).parents[2] / "shared"
 OLD, NEW = "1vwyP5-0001mi-2O", "10HmaX-000000005vi-0000"
@@ -41,7 +42,7 @@ def read(plan: normalize.Plan, message: str, stamp: str = "2026-03-02 08:13:23 "
     """What the one line says: only what is known."""
     events = normalize.parse(table(stamp + message), plan).events()
     assert events.height == 1, message
-    return {k: v for k, v in events.to_dicts()[0].items() if v is not None}
+    return told(events.to_dicts()[0])
 
 
 # --- the grammar file itself

@@ -31,7 +31,12 @@ GOLD_DOCUMENTS = tuple(
     for kind in ("html", "txt")
 ) + (
     "hostile.html",
+    "notification.html",
     "pseudonymized.html",
+    "two_parties.fil.html",
+    "two_parties.fil.report.txt",
+    "storm.fil.html",
+    "nothing.fil.html",
     "two_parties.md",
     "storm.md",
     "nothing.md",
@@ -57,8 +62,8 @@ FIRST_SCREEN = (
 
 
 @cache
-def page(name: str, *, print_variant: bool = False) -> str:
-    return render(DOCUMENTS[name](), print_variant=print_variant)
+def page(name: str, *, print_variant: bool = False, lang: str = "en") -> str:
+    return render(DOCUMENTS[name](), print_variant=print_variant, lang=lang)
 
 
 class Tree(HTMLParser):
@@ -198,7 +203,9 @@ def test_huge_documents_make_pages_below_a_megabyte_that_count_what_they_leave_o
     text = page("huge")
     assert len(text.encode()) < MAX_BYTES
     words = Tree(text).text
-    assert re.search(r"[\d,]+ further incidents", words) and "further files in the findings file" in words
+    assert re.search(r"Left out here: [\d,]+ incidents; all are in the findings file", words) and re.search(
+        r"Left out here: [\d,]+ files;", words
+    )
 
 
 def test_one_document_makes_one_page() -> None:
@@ -431,15 +438,16 @@ def test_shares_never_round_to_all_or_nothing(share: float, words: str) -> None:
 def gold_text(name: str) -> str:
     """The page or the summary, with what changes with every edit of the style sheet scrubbed, one element a line."""
     document_name, _, kind = name.partition(".")
+    lang, kind = ("fil", kind.removeprefix("fil.")) if kind.startswith("fil.") else ("en", kind)
     if kind == "md":
         return plain.markdown(DOCUMENTS[document_name]())
     if kind == "report.txt":
-        return plain.text(DOCUMENTS[document_name]())
+        return plain.text(DOCUMENTS[document_name](), lang=lang)
     if kind == "letter.txt":
         return plain.letter(DOCUMENTS[document_name](), DOCUMENTS[document_name]().incidents[0].id)
     if kind == "txt":
         return terminal.summary(DOCUMENTS[document_name]()) + "\n"
-    text = re.sub(r"<style>.*?</style>", "<style>…</style>", page(document_name), flags=re.DOTALL)
+    text = re.sub(r"<style>.*?</style>", "<style>…</style>", page(document_name, lang=lang), flags=re.DOTALL)
     text = re.sub(r"sha256-[A-Za-z0-9+/=]+", "sha256-…", text)
     return re.sub(r"(?<=>)(?=<(?!/))", "\n", text) + "\n"
 

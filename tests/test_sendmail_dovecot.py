@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 from maillog_forensics import api, checking, normalize
+from tests.reading import told
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,7 @@ def read(plan: normalize.Plan, *lines: str) -> list[dict[str, object]]:
     )
     parsed = normalize.parse(table, plan)
     assert parsed.ledger.lines("unrecognised").is_empty()
-    return [{k: v for k, v in row.items() if v is not None} for row in parsed.events().to_dicts()]
+    return [told(row) for row in parsed.events().to_dicts()]
 
 
 def sendmail(plan: normalize.Plan, message: str) -> list[dict[str, object]]:

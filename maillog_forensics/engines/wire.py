@@ -48,8 +48,8 @@ def pack(tables: list[pl.DataFrame], number: int, buckets: int) -> pl.DataFrame:
     table = pl.concat(tables, how="diagonal_relaxed").with_row_index("_nth")
     table = table.with_columns(_input=pl.lit(number, dtype=pl.UInt32))
     table = table.select((pl.col(c) if c in table.columns else pl.lit(None)).cast(t).alias(c) for c, t in RAW.items())
-    where = (correlate.bucket() % buckets).cast(pl.Int32)
-    return table.select(*_on_the_way(), where.alias(BUCKET)).with_columns(pl.lit(None, dtype=pl.Binary).alias(TOLD))
+    where = (correlate.bucket(table) % buckets).cast(pl.Int32).alias(BUCKET)
+    return table.select(*_on_the_way(), where, pl.lit(None, dtype=pl.Binary).alias(TOLD))
 
 
 def told(number: int, what: bytes) -> pl.DataFrame:

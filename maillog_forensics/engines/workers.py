@@ -30,7 +30,7 @@ class Context:
     settlements: dict[int, Settlement]
     turns: pl.DataFrame
     """_input, line, _turn: the line from which on so many New Years lie behind; without rows where nothing crosses one."""
-    copies: dict[str, str]
+    copies: dict[str, str] | None
     since: dt.datetime | None
     until: dt.datetime | None
 
@@ -59,8 +59,6 @@ def gather(shared: Broadcast[Context], table: pa.Table) -> pa.Table:
         raw = raw.join_asof(context.turns, on="line", by="_input", strategy="backward", check_sortedness=False)
         raw = raw.with_columns(pl.col("_turn").fill_null(0))
     undated: dict[int, int] = {}
-    counted, repeated = buckets.counted(
-        intake.settled([raw], context.settlements, undated), context.copies, context.since, context.until
-    )
-    found = pickle.dumps((buckets.fill(counted, repeated), undated))
+    settled = intake.settled([raw], context.settlements, undated)
+    found = pickle.dumps((buckets.fill(settled, context.copies, context.since, context.until), undated))
     return pl.DataFrame({"bucket": [number], "found": [found]}, schema={"bucket": pl.Int32, "found": pl.Binary}).to_arrow()

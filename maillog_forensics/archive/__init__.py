@@ -1,0 +1,1 @@
+"""The archive of events: exactly once, crash-safe, no server. See docs/daily.md for its layout."""

@@ -1,0 +1,135 @@
+"""Analysing what an archive holds, as `analyze` does logs: over months, and when the logs are gone."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from maillog_forensics import __version__, allowing, api, schema
+from maillog_forensics.archive import segments, store
+from maillog_forensics.archive.ledger import Segment
+from maillog_forensics.archive.store import Archive
+from maillog_forensics.findings import Run
+from maillog_forensics.intake import InputReport
+from maillog_forensics.spool import Spool
+
+QUEUE_LIFE = dt.timedelta(days=6)
+"""How long a message may lie in a queue: five days are the default of Postfix, Exim and RFC 5321, and a day for good measure."""
+
+
+@dataclass
+class Held:
+    """What the archive holds of one log, from day to day: a source of events like a log that was just read."""
+
+    archive: Archive
+    report: InputReport
+    parts: Sequence[Segment]
+    since: dt.datetime | None = None
+    until: dt.datetime | None = None
+    earlier: Sequence[Segment] = ()
+    """Segments before these, of which only what tells of `wanted` is taken."""
+    wanted: pl.DataFrame | None = None
+    """Queue ids (host, queue_id)."""
+
+    def events(self) -> Iterator[pl.DataFrame]:
+        """The events, one day after the other."""
+        root = self.archive.root
+        for segment in self.earlier:
+            if self.wanted is not None and self.since is not None:
+                rows = segments.scan(root, [segment]).filter(pl.col("time") < self.since).select(*schema.EVENTS)
+                yield rows.join(
+                    self.wanted.lazy(), on=["host", "queue_id"], how="semi", nulls_equal=True, maintain_order="left"
+                ).collect()
+        for segment in self.parts:
+            rows = segments.scan(root, [segment]).select(*schema.EVENTS)
+            if self.since:
+                rows = rows.filter(pl.col("time") >= self.since)
+            if self.until:
+                rows = rows.filter(pl.col("time") < self.until)
+            yield rows.collect()
+
+
+def held(
+    archive: Archive, since: dt.datetime | None = None, until: dt.datetime | None = None, *, with_unfinished: bool = False
+) -> list[Held]:
+    """What the archive holds between two times (the second not included), log by log in the order of their names.
+
+    Parameters
+    ----------
+    with_unfinished
+        Also what is told before `since` of messages that are still in a queue then.
+    """
+    reports = {r.about.path: r for r in archive.reports(since, until)}
+    names = {log.id: log.source for log in archive.ledger.logs()}
+    first = segments.day_of(since) if since else ""
+    last = segments.day_of(until) if until else "~"
+    parts: dict[str, list[Segment]] = {}
+    for s in archive.ledger.segments("s.day >= ? AND s.day <= ?", (first, last)):
+        parts.setdefault(names[s.log], []).append(s)
+    earlier: dict[str, list[Segment]] = {}
+    wanted = None
+    if with_unfinished and since:
+        oldest = segments.day_of(since - QUEUE_LIFE)
+        for s in archive.ledger.segments("s.day >= ? AND s.day <= ?", (oldest, first)):
+            earlier.setdefault(names[s.log], []).append(s)
+        wanted = _queue_ids(archive, [s for p in parts.values() for s in p], since, until)
+    order = sorted(parts.keys() | earlier.keys())
+    return [
+        Held(archive, reports.get(name) or _nothing(name), parts.get(name, []), since, until, earlier.get(name, []), wanted)
+        for name in order
+    ]
+
+
+def _nothing(name: str) -> InputReport:
+    """The report of a log that only told earlier of messages which are still there."""
+    from maillog_forensics.sources import Input
+
+    return InputReport(Input(name))
+
+
+def _queue_ids(archive: Archive, parts: Sequence[Segment], since: dt.datetime, until: dt.datetime | None) -> pl.DataFrame:
+    """The queue ids that are told of, but did not begin, in the time."""
+    rows = segments.scan(archive.root, parts).filter(pl.col("time") >= since, pl.col("queue_id").is_not_null())
+    if until:
+        rows = rows.filter(pl.col("time") < until)
+    begins = (pl.col("event") == "receive").any()
+    told = rows.group_by("host", "queue_id").agg(begins=begins).filter(~pl.col("begins")).select("host", "queue_id")
+    return told.collect(engine="streaming")
+
+
+def analyze(
+    root: Path,
+    *,
+    since: dt.datetime | None = None,
+    until: dt.datetime | None = None,
+    window_s: float = 4 * 3600,
+    allow: Path | None = None,
+    command: str = "",
+    keep_events: bool = False,
+) -> api.Analysis:
+    """Find incidents in what an archive holds; parameters and result as those of `api.analyze`."""
+    began, clock = dt.datetime.now(dt.UTC), time.monotonic()
+    kept = Spool() if keep_events else None
+    with store.looking(root) as archive:
+        done = api.put_together(held(archive, since, until), kept)
+        allowed = allowing.read(allow) if allow else []
+        examined = api.examine(done, archive.lines(), window_s=window_s, allowed=allowed)
+    run = Run(
+        version=__version__,
+        command=command,
+        started_at=began,
+        elapsed_s=round(time.monotonic() - clock, 3),
+        parameters={
+            "archive": str(root),
+            "since": since.isoformat() if since else None,
+            "until": until.isoformat() if until else None,
+            "window_s": window_s,
+        },
+        libraries={"polars": pl.__version__},
+    )
+    return api.Analysis(api.document(examined, run), api.in_order(kept), done.mail, [])

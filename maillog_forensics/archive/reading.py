@@ -1,0 +1,323 @@
+"""Taking in one log from where it was left: its new lines become events by day, and its state goes forward.
+
+What comes out is the same however often the log was looked at on the way. Two things see to that: lines near the end are
+read once more the next time (a record may be unfinished, or refer to the line before), and everything that is remembered is
+remembered for a line, not for a run.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from maillog_forensics import clock, intake, schema, sources
+from maillog_forensics.archive.identity import BLOCK_BYTES, File, Fingerprint
+from maillog_forensics.archive.ledger import Log
+from maillog_forensics.normalize import Plan
+
+_TAIL_LINES = 64
+"""Lines at the end that are read again; more than the parts of a long record lie apart."""
+_HEAD_LINES = 400
+"""A shorter log is read as a whole: its format is told by so many lines (see `intake`)."""
+_PROOFS = 40
+_PENDING_S = 24 * 3600
+"""A last line without its end that nobody has touched for so long is all there will be."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the user says about some logs.
+
+    Attributes
+    ----------
+    name
+        What they are called; their events' source begins with it.
+    paths
+        Files, folders, globs.
+    tz, host, format
+        The zone of stamps without one, the host of lines that name none, the name of a format; None: found out.
+    """
+
+    name: str
+    paths: tuple[str, ...]
+    tz: str | None = None
+    host: str | None = None
+    format: str | None = None
+
+
+@dataclass
+class Taken:
+    """New events of one log, in files that are not yet part of the archive.
+
+    Attributes
+    ----------
+    log
+        Its state when they are.
+    after
+        Lines up to this one are in the archive and stay there.
+    parts
+        For each day (UTC), files of new events in the order of their lines.
+    counts
+        Columns day, is_tail, state, len.
+    shapes
+        Unrecognised lines in kinds: is_tail, shape, count, line, sample.
+    """
+
+    log: Log
+    after: int
+    parts: dict[str, list[Path]] = field(default_factory=dict)
+    counts: pl.DataFrame = field(default_factory=pl.DataFrame)
+    shapes: pl.DataFrame = field(default_factory=pl.DataFrame)
+
+
+class Reading:
+    """One passage over a log's new lines."""
+
+    def __init__(self, file: File, log: Log, entry: Entry, plan: Plan, folder: Path) -> None:
+        self.file, self.entry, self.plan, self.folder = file, entry, plan, folder
+        self.log = replace(log, leap_turns=list(log.leap_turns), proofs=list(log.proofs), problems=[])
+        self._last_wall: dt.datetime | None = None
+        self._reader: intake.Reader | None = None
+        if log.is_whole or log.lines < _HEAD_LINES:
+            self._begin_anew()
+        self.about = sources.Input(file.path)
+        self._raw: list[Path] = []
+        self._ledgers: list[pl.DataFrame] = []
+        self._strange: list[pl.DataFrame] = []
+        self._places = pl.DataFrame(schema={"line": pl.UInt64, "offset": pl.UInt64})
+
+    def _begin_anew(self) -> None:
+        kept = {n: getattr(self.log, n) for n in ("id", "source", "path", "host", "first_year", "year_basis", "is_proved")}
+        self.log = Log(self.log.place, self.log.first_line, **kept)
+
+    def run(self) -> Taken:
+        """Read, and settle what was read."""
+        self._read()
+        if self._decide():  # the zone came out only now: what is in the archive of this log lies in the wrong hours
+            again = Reading(self.file, self.log, self.entry, self.plan, self.folder)
+            again._begin_anew()
+            again.log.is_proved = False
+            again._read()
+            again._decide()
+            return again._settle()
+        return self._settle()
+
+    # --- reading ----------------------------------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        log, years = self.log, clock.Years()
+        years.turns = log.settled_turns
+        years.last_wall = dt.datetime.fromisoformat(log.settled_wall) if log.settled_wall else None
+        log.proofs = [p for p in log.proofs if p["line"] <= log.settled]
+        options = intake.Options(format=self.entry.format)
+        is_last = self.file.compression != "none" or _age_s(self.file) > _PENDING_S
+        chunks = sources.chunks(
+            self._bytes(is_last), self.about, line=log.resume_line, offset=log.resume_offset, only_whole=not is_last
+        )
+        reader = None
+        for number, chunk in enumerate(intake.raw_chunks(self.file.path, self.about, self.plan, options, chunks)):
+            reader = chunk.reader
+            lines, ledger = (t.filter(pl.col("line") > log.settled) for t in (chunk.lines, chunk.ledger.table()))
+            log.lines = max(log.lines, int(lines["line"][-1]) if lines.height else 0)
+            self._ledgers.append(ledger)
+            self._places = pl.concat([self._places, lines.select("line", "offset")]).tail(2 * _TAIL_LINES)
+            strange = ledger.filter(pl.col("state") == "unrecognised")
+            self._strange.append(lines.join(strange, on="line", how="semi", maintain_order="left"))
+            tables = [t for table in chunk.tables if (t := table.filter(pl.col("line") > log.settled)).height]
+            if not tables:
+                continue
+            turns = years.count(tables)
+            events = pl.concat([t.with_columns(n) for t, n in zip(tables, turns)], how="diagonal_relaxed")
+            events = events.sort("line", maintain_order=True)
+            log.is_yearless |= years.met
+            log.is_zoneless |= not events["_utc"].all()
+            events = events.join(lines.select("line", "text"), on="line", how="left", maintain_order="left")
+            log.proofs = _merged_proofs(log, events)
+            log.leap_turns = sorted({*log.leap_turns, *_leap_turns(events)})
+            raw = self.folder / f"raw-{log.id or 0}-{number}.parquet"
+            events.write_parquet(raw, compression="lz4")
+            self._raw.append(raw)
+        log.turns, self._last_wall = years.turns, years.last_wall
+        log.is_whole = reader is not None or self.about.encoding != "utf-8"
+        log.problems = [*self.about.problems, *(reader.problems if reader else [])]
+        self._reader = reader
+
+    def _bytes(self, is_last: bool) -> Iterator[bytes]:
+        """From where reading goes on; what is behind the last newline counts as taken in only where nobody will end it."""
+        log = self.log
+        print_ = Fingerprint.of(log)
+        at = min(log.resume_offset, print_.size // BLOCK_BYTES * BLOCK_BYTES)
+        skip, known = log.resume_offset - at, print_.size
+        held = b""
+        for piece in self.file.pieces(self.about, at):
+            fresh = piece[max(0, known - at) :] if at < known else piece
+            at += len(piece)
+            end = fresh.rfind(b"\n") + 1
+            if end:
+                print_.update(held + fresh[:end])
+                held = fresh[end:]
+            else:
+                held += fresh
+            if skip < len(piece):
+                yield piece[skip:]
+            skip = max(0, skip - len(piece))
+        if is_last and held:
+            print_.update(held)
+        print_.fill(log)
+
+    # --- settling ---------------------------------------------------------------------------------------------------------
+
+    def _decide(self) -> bool:
+        """Settle zone and year; whether lines that are in the archive already need another one."""
+        log, old = self.log, (self.log.zone, self.log.offset_s, self.log.first_year)
+        was_proved, had = log.is_proved, log.settled > 0
+        reader_basis = self._reader.basis if self._reader else None
+        seen = pl.DataFrame([p | {"_wall": dt.datetime.fromisoformat(p["_wall"])} for p in log.proofs], schema=_PROOF_COLUMNS)
+        found = clock.Evidence(
+            seen, log.is_yearless, log.is_zoneless, self._last_wall, log.turns,
+            frozenset(log.turns - t for t in log.leap_turns), intake.written(self.about),
+        )  # fmt: skip
+        basis = clock.decide(found, tz=self.entry.tz)
+        year = basis.last_year - log.turns if basis.last_year is not None else None
+        if log.first_year is not None and not basis.year_basis.startswith("read from the lines"):
+            year = log.first_year  # said once, kept: a file's time of change moves on
+        elif year is not None:
+            log.year_basis = basis.year_basis
+        log.first_year = year
+        shown = reader_basis or basis
+        log.zone, log.zone_basis, log.offset_s, log.shift = basis.zone, shown.zone_basis, basis.offset_s, shown.shift
+        log.is_proved = "taken as UTC" not in basis.zone_basis
+        if log.shift and log.shift not in log.problems:
+            log.problems.append(log.shift)
+        return had and not was_proved and old != (log.zone, log.offset_s, log.first_year)
+
+    def _settle(self) -> Taken:
+        log, after = self.log, self.log.settled
+        basis = clock.TimeBasis(
+            log.zone, log.zone_basis, log.offset_s, None if log.first_year is None else log.first_year + log.turns
+        )
+        total = log.lines
+        log.settled = 0 if log.is_whole or total < _HEAD_LINES else max(after, total - _TAIL_LINES)
+        taken = Taken(log, after)
+        first_days: list[pl.DataFrame] = []
+        timeless = [pl.Series("line", [], dtype=pl.UInt64)]
+        for raw in self._raw:
+            events = pl.read_parquet(raw, glob=False)
+            self._remember_turns(events)
+            table = clock.settle(events, basis, log.turns)
+            dated = table.filter(pl.col("time").is_not_null())
+            missing = table.filter(pl.col("time").is_null())["line"].unique()
+            timeless.append(missing.filter(~missing.is_in(dated["line"].implode())))
+            raw.unlink()
+            if dated.is_empty():
+                continue
+            self._name(events)
+            done = self._finished(dated)
+            first_days.append(done.select("line", day="_day").unique("line", keep="first", maintain_order=True))
+            for (day,), rows in done.partition_by("_day", as_dict=True, maintain_order=True).items():
+                part = self.folder / f"part-{log.id or 0}-{day}-{len(taken.parts.setdefault(str(day), []))}.parquet"
+                rows.drop("_day").write_parquet(part, compression="lz4")
+                taken.parts[str(day)].append(part)
+            self._span(done)
+        if not log.source:
+            log.source = f"{log.place}/undated-{log.first_line[:8]}"
+        taken.counts = self._counts(first_days, pl.concat(timeless))
+        strange = pl.concat(self._strange) if self._strange else pl.DataFrame()
+        if strange.height:
+            halves = [
+                (False, strange.filter(pl.col("line") <= log.settled)),
+                (True, strange.filter(pl.col("line") > log.settled)),
+            ]
+            taken.shapes = pl.concat(
+                [intake.shapes_of(rows).with_columns(is_tail=pl.lit(tail)) for tail, rows in halves if rows.height]
+            )
+        self._place_resume()
+        return taken
+
+    def _name(self, raw: pl.DataFrame) -> None:
+        """The source: where it is from, what its clock showed at the first event, and the hash of its first line."""
+        if self.log.source and "/undated-" not in self.log.source:
+            return
+        row = raw.filter(pl.col("_wall").is_not_null()).head(1)
+        wall = row["_wall"][0] if row.height else None
+        if wall is None:
+            return
+        year = self.log.first_year if row["_yearless"][0] and self.log.first_year else wall.year
+        self.log.source = f"{self.log.place}/{year:04d}{wall:%m%d-%H%M%S}-{self.log.first_line[:8]}"
+
+    def _finished(self, dated: pl.DataFrame) -> pl.DataFrame:
+        """Rows of `segments.SCHEMA`, and `_day`."""
+        table = schema.conform(dated.drop("text", *clock.WALL, "_turn", strict=False), schema.EVENTS, "events")
+        host = self.log.host
+        if self.log.format == "unknown":
+            self.log.format = "+".join(table["mta"].drop_nulls().unique().sort().to_list()) or "unknown"
+        if host:
+            table = table.with_columns(pl.col("host").fill_null(host))
+        return table.with_columns(
+            source=pl.lit(self.log.source), text=dated["text"], _day=table["time"].dt.date().cast(pl.String)
+        )
+
+    def _span(self, done: pl.DataFrame) -> None:
+        first, last = str(done["time"].min()), str(done["time"].max())
+        self.log.first, self.log.last = min(self.log.first or first, first), max(self.log.last or last, last)
+
+    def _remember_turns(self, events: pl.DataFrame) -> None:
+        """The New Years and the last yearless stamp up to the last line that is final."""
+        final = events.filter(pl.col("line") <= self.log.settled, "_yearless", pl.col("_wall").is_not_null()).tail(1)
+        if final.height:
+            self.log.settled_turns, self.log.settled_wall = int(final["_turn"][0]), final["_wall"][0].isoformat()
+
+    def _counts(self, first_days: list[pl.DataFrame], timeless: pl.Series) -> pl.DataFrame:
+        """Lines by day and state; a line that tells no time belongs to the day of the one before it."""
+        log = self.log
+        ledger = pl.concat(self._ledgers) if self._ledgers else pl.DataFrame(schema={"line": pl.UInt64, "state": pl.String})
+        days = pl.concat(first_days) if first_days else pl.DataFrame(schema={"line": pl.UInt64, "day": pl.String})
+        state = (
+            pl.when(pl.col("line").is_in(timeless.implode()), pl.col("state") == "parsed")
+            .then(pl.lit("damaged"))
+            .otherwise("state")
+        )
+        table = ledger.sort("line").join(days, on="line", how="left", maintain_order="left").with_columns(
+            state=state, day=pl.col("day").forward_fill().fill_null(log.settled_day), is_tail=pl.col("line") > log.settled
+        )  # fmt: skip
+        final = table.filter(~pl.col("is_tail"))
+        if final.height:
+            log.settled_day = final["day"][-1]
+        return table.group_by("day", "is_tail", "state").len().sort("day", "is_tail", "state")
+
+    def _place_resume(self) -> None:
+        log = self.log
+        wanted = log.settled - _TAIL_LINES + 1
+        row = self._places.filter(pl.col("line") >= max(1, wanted)).head(1)
+        if log.settled and row.height and row["line"][0] <= log.settled + 1:
+            log.resume_line, log.resume_offset = int(row["line"][0]), int(row["offset"][0])
+        elif not log.settled:
+            log.resume_line, log.resume_offset = 1, 0
+
+
+_PROOF_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
+    "line": pl.UInt64, "_wall": pl.Datetime("us"), "_yearless": pl.Boolean, "_turn": pl.Int32, "epoch": pl.Int64,
+}  # fmt: skip
+
+
+def _merged_proofs(log: Log, events: pl.DataFrame) -> list[dict[str, Any]]:
+    """The first lines that prove the clock, of all that was read so far."""
+    kept = list(log.proofs)
+    for row in clock.proofs(clock.proving(events)).sort("line").head(max(0, _PROOFS - len(kept))).to_dicts():
+        kept.append(row | {"_wall": row["_wall"].isoformat()})
+    return kept
+
+
+def _leap_turns(events: pl.DataFrame) -> list[int]:
+    """How many New Years came before each 29 February."""
+    leap = events.filter("_yearless", pl.col("_wall").dt.month() == 2, pl.col("_wall").dt.day() == 29)
+    return leap["_turn"].unique().to_list()
+
+
+def _age_s(file: File) -> float:
+    return dt.datetime.now(dt.UTC).timestamp() - file.modified / 1e9

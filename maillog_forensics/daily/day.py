@@ -1,0 +1,226 @@
+"""One day examined: its incidents under ids that last from day to day, its operations, its findings."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import polars as pl
+
+from maillog_forensics import __version__, allowing, api, duplicates, summary
+from maillog_forensics.archive import looking
+from maillog_forensics.archive.store import Archive
+from maillog_forensics.daily.config import Config
+from maillog_forensics.findings import Ending, Findings, Incident, Run
+from maillog_forensics.operations.compare import Compared, compare, days_before, sentence
+from maillog_forensics.operations.figures import TOTALS, Figures, figures
+from maillog_forensics.options import duration_s
+
+_SAME_START = dt.timedelta(seconds=60)
+
+
+@dataclass(frozen=True)
+class Day:
+    """What a day came to.
+
+    Attributes
+    ----------
+    opened
+        By incident id: the day on which it was first seen.
+    is_whole
+        Whether the day was over when it was examined.
+    """
+
+    date: dt.date
+    is_whole: bool
+    findings: Findings
+    operations: Figures
+    compared: tuple[Compared, ...]
+    opened: dict[str, dt.date]
+
+    @property
+    def running(self) -> tuple[Incident, ...]:
+        """Incidents that had not ended when the day (or what is known of it) did."""
+        return tuple(i for i in self.findings.incidents if i.ended_by.reason is Ending.ONGOING)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """An incident in the ledger."""
+
+    id: str
+    kind: str
+    members: frozenset[str]
+    started: dt.datetime
+    ended: dt.datetime
+    opened: dt.date
+    is_running: bool
+
+
+def examine(archive: Archive, config: Config, date: dt.date, now: dt.datetime) -> Day:
+    """Examine one day of the archive; nothing is written.
+
+    Notes
+    -----
+    The search begins `look_back` before the day, and before the start of each incident that was running the evening before, so
+    that a chain is seen from its first message; what earlier lines tell of messages still in a queue is looked up as well.
+    """
+    began, clock = dt.datetime.now(dt.UTC), time.monotonic()
+    start, end = config.span(date)
+    known = _incidents(archive)
+    since = _search_from(config, start, date, known)
+    allowed = allowing.read(config.search.allow) if config.search.allow else []
+    examined = api.examine(
+        api.put_together(looking.held(archive, since, end, with_unfinished=True)),
+        archive.lines(),
+        window_s=duration_s(config.search.window, "window"),
+        allowed=allowed,
+    )
+    today, opened = _of_day(examined.incidents, start, end, date, known)
+    possible = tuple(i for i in examined.possible if i.ended >= start and i.started < end)
+    mail = examined.read.mail
+    events, rejected = _events(archive, start, end)
+    reports = archive.reports(start, end - dt.timedelta(microseconds=1))
+    edges = examined.edges.filter(pl.col("sent") >= start)
+    inside = replace(
+        mail,
+        messages=mail.messages.filter(pl.col("last") >= start).with_columns(first=pl.max_horizontal("first", pl.lit(start))),
+        deliveries=mail.deliveries.filter(pl.col("last") >= start),
+    )
+    run = Run(
+        version=__version__,
+        command=f"maillog-forensics daily ({date.isoformat()})",
+        started_at=began,
+        elapsed_s=round(time.monotonic() - clock, 3),
+        parameters={"day": date.isoformat(), "timezone": config.report.timezone, "searched_from": since.isoformat()},
+        libraries={"polars": pl.__version__},
+    )
+    findings = api.document(examined, run).model_copy(
+        update={
+            "inputs": tuple(api.input_of(r) for r in reports),
+            "incidents": today,
+            "possible": possible,
+            "traffic": summary.traffic(inside, edges, rejected, _names(events, "host"), _names(events, "mta")),
+            "limits": tuple(summary.limits(reports, mail)),
+        }
+    )
+    operations = figures(events, mail, zone=config.report.timezone, top=config.report.top)
+    others = _totals(archive, days_before(date))
+    return Day(date, end <= now, findings, operations, tuple(compare(date, operations.totals, others)), opened)
+
+
+def _search_from(config: Config, start: dt.datetime, date: dt.date, known: Sequence[_Known]) -> dt.datetime:
+    """From when on a day's search must look: `look_back`, or the beginnings of what ran in that time."""
+    margin = dt.timedelta(seconds=duration_s(config.search.window, "window"))
+    since = start - dt.timedelta(seconds=duration_s(config.search.look_back, "look_back"))
+    oldest = start - dt.timedelta(seconds=duration_s(config.search.longest_look_back, "longest_look_back"))
+    for incident in sorted(known, key=lambda k: k.started, reverse=True):
+        if incident.ended >= since and incident.started < start:
+            since = min(since, incident.started - margin)
+    return max(since, oldest)
+
+
+def _incidents(archive: Archive) -> list[_Known]:
+    rows = archive.ledger.execute(
+        "SELECT id, kind, members, started, ended, opened, is_running FROM incidents ORDER BY started, id"
+    )
+    return [
+        _Known(
+            r[0], r[1], frozenset(json.loads(r[2])), dt.datetime.fromisoformat(r[3]), dt.datetime.fromisoformat(r[4]),
+            dt.date.fromisoformat(r[5]), bool(r[6]),
+        )
+        for r in rows
+    ]  # fmt: skip
+
+
+def _of_day(
+    found: Sequence[Incident], start: dt.datetime, end: dt.datetime, date: dt.date, known: Sequence[_Known]
+) -> tuple[tuple[Incident, ...], dict[str, dt.date]]:
+    """The incidents with a part in the day, under the ids that they had the day before; and when each was opened."""
+    out, opened = [], {}
+    ids = {k.id: k for k in known}
+    for incident in found:
+        if incident.ended < start or incident.started >= end:
+            continue
+        before = ids.get(incident.id) or next((k for k in known if k.opened < date and _is_same(incident, k)), None)
+        if before and before.id not in opened:
+            incident = incident.model_copy(update={"id": before.id})
+        opened[incident.id] = min(date, before.opened) if before else date
+        out.append(incident)
+    return tuple(out), opened
+
+
+def _is_same(incident: Incident, known: _Known) -> bool:
+    """Whether a new day shows more of an incident that was known: of one kind, about the same mailboxes, and at the same time."""
+    if incident.kind.value != known.kind:
+        return False
+    shared = known.members & set(incident.members)
+    if 2 * len(shared) < min(len(known.members), len(incident.members)):
+        return False
+    return abs(incident.started - known.started) <= _SAME_START or (
+        incident.started <= known.ended and known.started <= incident.ended
+    )
+
+
+def _events(archive: Archive, start: dt.datetime, end: dt.datetime) -> tuple[pl.DataFrame, int]:
+    """The day's events with their lines, each once though two logs tell it; and how many refusals are among them."""
+    events, _ = duplicates.drop(archive.events(start, end).collect())
+    return events, int((events["event"] == "reject").sum())
+
+
+def _names(events: pl.DataFrame, column: str) -> tuple[str, ...]:
+    return tuple(events[column].drop_nulls().unique().sort().to_list())
+
+
+def _totals(archive: Archive, days: Sequence[dt.date]) -> dict[dt.date, dict[str, int]]:
+    """The totals of earlier days that were whole when they were examined."""
+    out = {}
+    for day in days:
+        row = archive.ledger.execute("SELECT summary FROM reports WHERE day = ? AND is_whole", (day.isoformat(),))
+        if row:
+            out[day] = {str(k): int(v) for k, v in json.loads(row[0][0])["totals"].items()}
+    return out
+
+
+def remember(archive: Archive, day: Day, made: dt.datetime) -> None:
+    """Write into the ledger what later days compare with and go on from; part of the caller's transaction."""
+    ledger, date = archive.ledger, day.date.isoformat()
+    running = {i.id for i in day.running}
+    summary_ = {
+        "totals": day.operations.totals,
+        "hours": day.operations.hours,
+        "incidents": [
+            {
+                "id": i.id, "kind": i.kind.value, "type": i.type.value, "severity": i.severity.value, "headline": i.headline, "messages": i.messages,
+                "is_running": i.id in running, "opened": day.opened[i.id].isoformat(),
+            }
+            for i in day.findings.incidents
+        ],
+        "unusual": [sentence(c, TOTALS[c.name]) for c in day.compared if c.is_unusual],
+        "compared": [
+            {"label": TOTALS[c.name], "name": c.name, "value": c.value, "before": c.before, "median": c.median} for c in day.compared
+        ],
+        "lines": sum(i.lines for i in day.findings.inputs),
+        "unrecognised": sum(i.unrecognised for i in day.findings.inputs),
+    }  # fmt: skip
+    ledger.execute(
+        "INSERT OR REPLACE INTO reports VALUES (?, ?, ?, ?)", (date, made.isoformat(), day.is_whole, json.dumps(summary_))
+    )
+    # an incident that this day showed before and shows no more (late lines) is no longer known
+    ids = tuple(day.opened)
+    marks = ", ".join("?" * len(ids))
+    ledger.execute(f"DELETE FROM incidents WHERE opened = ? AND last_day = ? AND id NOT IN ({marks})", (date, date, *ids))
+    for i in day.findings.incidents:
+        ledger.execute(
+            "INSERT INTO incidents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET members = excluded.members, "
+            "started = excluded.started, ended = excluded.ended, opened = min(opened, excluded.opened), last_day = excluded.last_day, "
+            "is_running = excluded.is_running, severity = excluded.severity, headline = excluded.headline "
+            "WHERE excluded.last_day >= last_day",
+            (
+                i.id, i.kind.value, json.dumps(sorted(i.members)), i.started.isoformat(), i.ended.isoformat(),
+                day.opened[i.id].isoformat(), date, i.id in running, i.severity.value, i.headline,
+            ),
+        )  # fmt: skip

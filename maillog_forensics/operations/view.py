@@ -1,0 +1,96 @@
+"""The day's operations as a page and a text show them: sentences, and tables whose cells are written."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from maillog_forensics.figures import bytes_text, seconds_text
+from maillog_forensics.language import number
+from maillog_forensics.operations.compare import Compared, sentence
+from maillog_forensics.operations.figures import HOURLY, TOTALS, Figures, Kind, Table
+
+_SHOWN_WITHOUT_COUNT = ("received", "delivered", "deferred", "bounced", "rejected", "bytes_received", "bytes_delivered")
+
+
+@dataclass(frozen=True)
+class Total:
+    """A line of the table of totals; all values as text, None where nothing is known."""
+
+    label: str
+    value: str
+    before: str | None
+    weekdays: str | None
+    is_unusual: bool
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A table with its cells written; `is_text` tells for each column whether it is words."""
+
+    id: str
+    title: str
+    columns: tuple[str, ...]
+    is_text: tuple[bool, ...]
+    rows: tuple[tuple[str, ...], ...]
+    left_out: int
+    note: str
+
+
+@dataclass(frozen=True)
+class Operations:
+    """What the templates place."""
+
+    date: dt.date
+    zone: str
+    is_whole: bool
+    unusual: tuple[str, ...]
+    compared_with: str
+    totals: tuple[Total, ...]
+    hours: tuple[tuple[str, ...], ...]
+    tables: tuple[Shown, ...]
+
+
+def view(date: dt.date, zone: str, is_whole: bool, figures: Figures, compared: Sequence[Compared]) -> Operations:
+    """The operations of a day, what is unusual first."""
+    known = any(c.before is not None or c.weekdays for c in compared)
+    unusual = tuple(sentence(c, TOTALS[c.name]) for c in compared if c.is_unusual and is_whole)
+    totals = tuple(
+        _total(c, is_whole) for c in compared if c.value or c.before or any(c.weekdays) or c.name in _SHOWN_WITHOUT_COUNT
+    )
+    return Operations(
+        date,
+        zone,
+        is_whole,
+        unusual,
+        f"the day before, and the last four {date:%A}s" if known else "",
+        totals,
+        tuple((f"{h:02d}–{h + 1:02d}", *(number(figures.hours[name][h]) for name in HOURLY)) for h in range(24)),
+        tuple(_table(t) for t in figures.tables),
+    )
+
+
+def _total(c: Compared, is_whole: bool) -> Total:
+    write = bytes_text if c.name.startswith("bytes") else number
+    return Total(
+        TOTALS[c.name],
+        write(c.value),
+        write(c.before) if c.before is not None else None,
+        ", ".join(write(v) for v in c.weekdays) or None,
+        c.is_unusual and is_whole,
+    )
+
+
+def _table(table: Table) -> Shown:
+    names, kinds = zip(*table.columns)
+    rows = tuple(tuple(_cell(value, kind) for value, kind in zip(row, kinds)) for row in table.rows)
+    return Shown(table.id, table.title, names, tuple(k == "text" for k in kinds), rows, table.left_out, table.note)
+
+
+def _cell(value: object, kind: Kind) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, (int, float)):
+        return {"bytes": bytes_text, "seconds": seconds_text}.get(kind, number)(value)
+    return str(value)
