@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import os
 import shutil
 import stat
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -17,8 +19,21 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import polars as pl
+from polars.io.plugins import register_io_source
 
-from maillog_forensics import __version__, allowing, drafts, duplicates, grammar, incidents, intake, schema, sources, summary
+from maillog_forensics import (
+    __version__,
+    allowing,
+    buckets,
+    drafts,
+    grammar,
+    incidents,
+    intake,
+    objects,
+    schema,
+    sources,
+    summary,
+)
 from maillog_forensics import correlate as correlating
 from maillog_forensics import normalize as normalizer
 from maillog_forensics.evidence import Lines
@@ -46,6 +61,8 @@ class Request:
         Receives the lines that nothing knows: name of the input, and a table of line, offset, text.
     spool_bytes
         Memory for the events of one input; what is beyond goes to a temporary file.
+    chunk_bytes
+        How much of a log is parsed at a time.
     """
 
     paths: list[str]
@@ -57,6 +74,7 @@ class Request:
     shown: dict[str, str] | None = None
     on_unrecognised: Callable[[str, pl.DataFrame], None] | None = None
     spool_bytes: int = BUDGET_BYTES
+    chunk_bytes: int = sources.CHUNK_BYTES
 
     def each(
         self, files: list[str], read_one: Callable[..., _T], report_of: Callable[[_T], InputReport]
@@ -67,18 +85,22 @@ class Request:
         """
         plan = load(self.parsers)
         options = intake.Options(
-            tz=self.tz, year=self.year, format=self.format, on_unrecognised=self.on_unrecognised, spool_bytes=self.spool_bytes
+            tz=self.tz,
+            year=self.year,
+            format=self.format,
+            on_unrecognised=self.on_unrecognised,
+            spool_bytes=self.spool_bytes,
+            chunk_bytes=self.chunk_bytes,
         )
-        began: dict[str, dt.datetime] = {}
-        for number, path in reversed(list(enumerate(files))):
-            kin = sources.rotated_set(path)
-            limited = replace(options, next_began=began.get(kin))
-            done = read_one(number, path, plan, limited, partial(self.progress, path) if self.progress else None)
-            report = report_of(done)
-            if report.first:
-                began[kin] = report.first.replace(tzinfo=None)
-            report.about.path = (self.shown or {}).get(path, report.about.path)
-            yield number, done
+        for _, twins in itertools.groupby(enumerate(files), key=lambda each: sources.rotated_set(each[1])):
+            limited = options
+            for number, path in reversed(list(twins)):
+                done = read_one(number, path, plan, limited, partial(self.progress, path) if self.progress else None)
+                report = report_of(done)
+                if report.first:
+                    limited = replace(limited, next_began=report.first.replace(tzinfo=None))
+                report.about.path = (self.shown or {}).get(path, report.about.path)
+                yield number, done
 
 
 def read(request: Request) -> tuple[Iterator[tuple[int, intake.Taken]], int, list[str]]:
@@ -101,6 +123,25 @@ def read(request: Request) -> tuple[Iterator[tuple[int, intake.Taken]], int, lis
     return request.each(files, take_in, lambda taken: taken.report), len(files), problems
 
 
+@dataclass(frozen=True)
+class Normalized:
+    """What `normalize` hands on.
+
+    Attributes
+    ----------
+    events
+        The events table (`schema.EVENTS`), one input after the other; what two inputs tell stands in it twice (`duplicates`
+        tells which). The logs are read when it is collected or sunk, in bounded memory, and again each time that is done.
+    reports, problems
+        One report for each input, and a sentence for each path behind which there was nothing; they are complete once `events`
+        has been collected.
+    """
+
+    events: pl.LazyFrame
+    reports: list[InputReport]
+    problems: list[str]
+
+
 def normalize(
     paths: list[str],
     *,
@@ -109,58 +150,53 @@ def normalize(
     format: str | None = None,
     parsers: Path | None = None,
     progress: Callable[[str, int], None] | None = None,
-    shown: dict[str, str] | None = None,
     on_unrecognised: Callable[[str, pl.DataFrame], None] | None = None,
-) -> tuple[pl.DataFrame, list[InputReport], list[str]]:
-    """Read logs into one table.
+) -> Normalized:
+    """Read logs into one table, lazily.
 
     Parameters
     ----------
     on_unrecognised
         As in `Request`.
-
-    Returns
-    -------
-    events
-        The events table (`schema.EVENTS`) of all inputs; what two inputs tell stands in it twice (`duplicates` tells which).
-    reports
-        One for each input, in the order of `sources.expand`.
-    problems
-        A sentence for each path behind which there was nothing.
     """
-    taken, _, problems = read(Request(paths, tz, year, format, parsers, progress, shown, on_unrecognised))
-    tables: dict[int, list[pl.DataFrame]] = {}
-    reports: dict[int, InputReport] = {}
-    for number, one in taken:
-        tables[number], reports[number] = list(one.events()), one.report
-    ordered = [table for number in sorted(tables) for table in tables[number]]
-    return pl.concat(ordered) if ordered else schema.empty(schema.EVENTS), [reports[n] for n in sorted(reports)], problems
+    reports: list[InputReport] = []
+    problems: list[str] = []
+
+    def source(
+        with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
+    ) -> Iterator[pl.DataFrame]:
+        reports.clear()
+        problems.clear()
+        with objects.fetched(paths) as (here, shown):
+            files, missing = sources.expand(here)
+            problems.extend(missing)
+            twins = Counter(map(sources.rotated_set, files))
+            spool_bytes = _STREAMED_SPOOL // max(twins.values(), default=1)
+            request = Request(
+                here, tz, year, format, parsers, progress, shown, on_unrecognised, spool_bytes, _STREAMED_CHUNK
+            )  # fmt: skip
+            taken, _, _ = read(request)
+            for _, several in itertools.groupby(taken, key=lambda each: sources.rotated_set(files[each[0]])):
+                for _, one in reversed(list(several)):  # a rotated set is read from its youngest file on
+                    reports.append(one.report)
+                    for table in one.events():
+                        kept = table if predicate is None else table.filter(predicate)
+                        yield kept if with_columns is None else kept.select(with_columns)
+
+    return Normalized(register_io_source(source, schema=schema.EVENTS), reports, problems)
 
 
-@dataclass(frozen=True)
-class Read:
-    """All inputs read and their messages put together.
+_STREAMED_SPOOL = 8 << 20
+_STREAMED_CHUNK = 4 << 20  # smaller ones save little memory and cost much time
 
-    Attributes
-    ----------
-    mail
-        With canonical mailboxes.
-    reports
-        One for each input, in the order of `sources.expand`.
-    rejected, hosts, mtas
-        Of all events, each counted once though two inputs tell it.
-    """
 
-    mail: correlating.Mail
-    reports: list[InputReport]
-    rejected: int
-    hosts: tuple[str, ...]
-    mtas: tuple[str, ...]
+Engine = Callable[[Request, dt.datetime | None, dt.datetime | None, Spool | None], tuple[buckets.Read, list[str]]]
+"""Reads what is requested, of the time between two moments, and gathers its messages; see `_put_together`, which does it here."""
 
 
 def _put_together(
     request: Request, since: dt.datetime | None = None, until: dt.datetime | None = None, events: Spool | None = None
-) -> tuple[Read, list[str]]:
+) -> tuple[buckets.Read, list[str]]:
     """Read the inputs and gather their messages, bucket by bucket where they are many; what two inputs tell counts once.
 
     Parameters
@@ -185,8 +221,8 @@ def _put_together(
     for number, (report, settlement) in request.each(files, pour, lambda done: done[0]):
         reports[number], settlements[number] = report, replace(settlement, source=report.about.path)
     undated: dict[int, int] = {}
-    buckets = (intake.settled(tables, settlements, undated) for tables in spool.buckets())
-    done = _gathered(buckets, [reports[n] for n in sorted(reports)], since, until, events)
+    settled = (intake.settled(tables, settlements, undated) for tables in spool.buckets())
+    done = buckets.read(settled, [reports[n] for n in sorted(reports)], since, until, events)
     for number, lines in undated.items():
         reports[number].undated(lines)
     return done, problems
@@ -201,7 +237,7 @@ class Source(Protocol):
         """Its events (`schema.EVENTS`) in pieces, in the order of the lines."""
 
 
-def put_together(taken: Iterable[Source], events: Spool | None = None) -> Read:
+def put_together(taken: Iterable[Source], events: Spool | None = None) -> buckets.Read:
     """Gather the messages of sources that were read before, as `analyze` does with logs.
 
     Parameters
@@ -216,38 +252,7 @@ def put_together(taken: Iterable[Source], events: Spool | None = None) -> Read:
         reports.append(one.report)
         for table in one.events():
             spool.add(table.with_columns(_input=pl.lit(number, dtype=pl.UInt32)))
-    buckets = (pl.concat(tables) for tables in spool.buckets())
-    return _gathered(buckets, reports, None, None, events)
-
-
-def _gathered(
-    buckets: Iterable[pl.DataFrame],
-    reports: list[InputReport],
-    since: dt.datetime | None,
-    until: dt.datetime | None,
-    events: Spool | None,
-) -> Read:
-    """Messages of settled events, bucket by bucket; what two inputs tell counts once."""
-    copies = duplicates.copies([(r.about.path, r.about.decompressed_sha256, r.about.decompressed_bytes) for r in reports])
-    gathered, rejected = [], 0
-    hosts: set[str] = set()
-    mtas: set[str] = set()
-    for bucket in buckets:
-        if since or until:
-            bucket = bucket.filter((pl.col("time") >= (since or _EVER[0])) & (pl.col("time") <= (until or _EVER[1])))
-        if len(reports) > 1:
-            whole = schema.conform(bucket, {**schema.EVENTS, "_input": pl.UInt32}, "events")
-            bucket, repeated = duplicates.drop(whole.sort("_input", "line", maintain_order=True), copies)
-            for report in reports:
-                report.duplicates += repeated.get(report.about.path, 0)
-        rejected += int((bucket["event"] == "reject").sum())
-        hosts.update(bucket["host"].unique().drop_nulls().to_list())
-        mtas.update(bucket["mta"].unique().drop_nulls().to_list())
-        gathered.append(correlating.gather(bucket))
-        if events is not None:
-            events.add(schema.conform(bucket, {**schema.EVENTS, "_input": pl.UInt32}, "events"))
-    mail = correlating.link(gathered or [correlating.gather(schema.empty(schema.EVENTS))])
-    return Read(correlating.mailboxes(mail), reports, rejected, tuple(sorted(hosts)), tuple(sorted(mtas)))
+    return buckets.read((pl.concat(tables) for tables in spool.buckets()), reports, None, None, events)
 
 
 def correlate(
@@ -296,6 +301,7 @@ def analyze(
     progress: Callable[[str, int], None] | None = None,
     on_unrecognised: Callable[[str, pl.DataFrame], None] | None = None,
     keep_events: bool = True,
+    engine: Engine | None = None,
 ) -> Analysis:
     """Read logs, correlate them, find incidents.
 
@@ -313,6 +319,8 @@ def analyze(
         As in `Request`.
     keep_events
         Whether `Analysis.events` is wanted; without it less is kept.
+    engine
+        Who reads the logs and puts messages together, where this process does not: see `engines`.
 
     Returns
     -------
@@ -323,7 +331,7 @@ def analyze(
     kept = Spool() if keep_events else None
     with spooled(paths) as (real, shown):
         request = Request(real, tz, year, format, parsers, progress, shown, on_unrecognised)
-        done, problems = _put_together(request, since, until, kept)
+        done, problems = (engine or _put_together)(request, since, until, kept)
         lines = Lines({r.about.path: r.about for r in done.reports})
         examined = examine(done, lines, window_s=window_s, allowed=allowed)
     parameters: dict[str, str | int | float | bool | None] = {
@@ -349,7 +357,7 @@ def analyze(
 class Examined:
     """What the detectors made of the messages, before it becomes a document."""
 
-    read: Read
+    read: buckets.Read
     edges: pl.DataFrame
     incidents: tuple[Incident, ...]
     possible: tuple[Incident, ...]
@@ -357,7 +365,9 @@ class Examined:
     searches: tuple[Search, ...]
 
 
-def examine(done: Read, lines: Lines, *, window_s: float = 4 * 3600, allowed: Sequence[allowing.Allowed] = ()) -> Examined:
+def examine(
+    done: buckets.Read, lines: Lines, *, window_s: float = 4 * 3600, allowed: Sequence[allowing.Allowed] = ()
+) -> Examined:
     """Find incidents in the messages, and fetch from `lines` those that prove them."""
     mail = done.mail
     found = drafts.find(mail, window_s=window_s)
@@ -421,9 +431,6 @@ def _without_allowed(
     return wanted, tuple(told)
 
 
-_EVER = (dt.datetime(1, 1, 2, tzinfo=dt.UTC), dt.datetime(9999, 1, 1, tzinfo=dt.UTC))
-
-
 def _iso(time: dt.datetime | None) -> str | None:
     return time.isoformat() if time else None
 
@@ -432,12 +439,13 @@ def _iso(time: dt.datetime | None) -> str | None:
 def spooled(paths: list[str]) -> Iterator[tuple[list[str], dict[str, str]]]:
     """Paths that can be read more than once, and what to call those that are stand-ins, while the context lasts.
 
-    Standard input and pipes are kept in temporary files, since evidence is read a second time; names that are no UTF-8 are
-    written with escapes.
+    Standard input and pipes are kept in temporary files, since evidence is read a second time, and so are objects of a store;
+    names that are no UTF-8 are written with escapes.
     """
-    real, shown = [], {}
+    real = []
     with ExitStack() as stack:
-        for path in paths:
+        here, shown = stack.enter_context(objects.fetched(paths))
+        for path in here:
             if path == "-" or (os.path.exists(path) and stat.S_ISFIFO(os.stat(path).st_mode)):
                 copy = stack.enter_context(tempfile.NamedTemporaryFile(prefix="maillog-forensics-"))
                 with nullcontext(sys.stdin.buffer) if path == "-" else open(path, "rb") as pipe:
@@ -452,6 +460,7 @@ def spooled(paths: list[str]) -> Iterator[tuple[list[str], dict[str, str]]]:
 
 
 def input_of(report: InputReport) -> InputFile:
+    """The ledger and the custody of one input, as they stand in the findings."""
     about, basis = report.about, report.basis
     return InputFile(
         path=about.path,

@@ -34,8 +34,13 @@ def moment(text: str | None, option: str) -> dt.datetime | None:
 
 def kinds(text: str | None) -> frozenset[str]:
     """Kinds of incidents in --fail-on: loop, storm."""
-    words = [w.strip() for w in (text or "").split(",") if w.strip()]
+    words = names(text)
     for word in words:
         if word not in _KINDS:
             raise UsageError(f"--fail-on {text}: {word!r} is no kind of incident; write loop, storm or loop,storm")
     return frozenset(_KINDS[w] for w in words)
+
+
+def names(text: str | None) -> tuple[str, ...]:
+    """Words of a list with commas."""
+    return tuple(w.strip() for w in (text or "").split(",") if w.strip())

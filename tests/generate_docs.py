@@ -13,7 +13,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from maillog_forensics import api, correlate, graph, schema
+from maillog_forensics import api, correlate, graph, run_summary, schema
 from maillog_forensics.findings import json_schema
 from maillog_forensics.report import render
 
@@ -38,6 +38,7 @@ def pages() -> dict[str, str]:
     """Path under the checkout to the text that belongs there."""
     return {
         "docs/findings.schema.json": json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n",
+        "docs/run.schema.json": json.dumps(run_summary.json_schema(), indent=1, ensure_ascii=False) + "\n",
         "docs/commands.md": _commands(),
         "docs/tables.md": _tables(),
         "docs/sample-report.html": _sample_report(),
