@@ -46,6 +46,7 @@ cluster: $(VENV)/clustered  ## both engines on every recorded incident and on 2 
 
 bench: $(VENV)/tested  ## speed and memory beside pflogsumm and eximstats, in one run
 	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.scale
 
 clean:
 	rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache
