@@ -58,6 +58,8 @@ def test_a_full_mailbox_ends_it_and_is_counted_as_filled(analyzed) -> None:  # t
     assert loop.messages == len(others) - 2 == 251, "the bounce at the end and the answer to it are no turns"
     assert counted(r"== bob@beta\.example .*mailbox is full", log) > 0
     assert loop.harm.mailboxes_filled == ("bob@beta.example",)
+    first_full = re.search(r"^(\S+ \S+?)\.\d+ .*== bob@beta\.example .*mailbox is full", log, re.MULTILINE)
+    assert first_full and f"Ended {first_full[1][11:]} by a full mailbox of ours" in words, "not when the queue gave it up"
     assert "filled; 1 NDR sent 1 mailbox" in words and "Mailboxes filled bob@beta.example" in words
 
 
