@@ -2,6 +2,7 @@
 # What some tests start for real: a browser, and the peers that our figures are compared with. Without root or apt those tests skip.
 set -u
 need=""
+command -v pdftotext >/dev/null 2>&1 || need="$need poppler-utils"
 command -v chromium >/dev/null 2>&1 || need="$need chromium"
 command -v pflogsumm >/dev/null 2>&1 || need="$need pflogsumm"
 command -v exigrep >/dev/null 2>&1 || need="$need exim4-base"
