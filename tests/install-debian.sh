@@ -5,6 +5,9 @@ need=""
 command -v chromium >/dev/null 2>&1 || need="$need chromium"
 command -v pflogsumm >/dev/null 2>&1 || need="$need pflogsumm"
 command -v exigrep >/dev/null 2>&1 || need="$need exim4-base"
+command -v logrotate >/dev/null 2>&1 || need="$need logrotate"
+command -v openssl >/dev/null 2>&1 || need="$need openssl"
+command -v systemd-analyze >/dev/null 2>&1 || need="$need systemd"
 [ -n "$need" ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
     echo "not installed:$need (tests that need them will skip)"

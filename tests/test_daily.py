@@ -606,7 +606,7 @@ def test_the_systemd_units_are_sound_and_tight(tmp_path: Path, mail: str) -> Non
     level = subprocess.run([analyze, "security", "--offline=true", service], capture_output=True, text=True, check=False).stdout
     match = re.search(r"Overall exposure level for \S+: ([0-9.]+)", level)
     assert match, level
-    assert float(match[1]) <= {"no mail": 1.5, "localhost": 2.0, "smtp": 2.5, "sendmail": 3.0}[mail], level
+    assert float(match[1]) <= {"no mail": 0.8, "localhost": 1.5, "smtp": 1.6, "sendmail": 1.6}[mail], level
     assert ("PrivateNetwork=yes" in text) == (mail == "no mail")
     assert f"ReadWritePaths={tmp_path}/archive\n" in text
 
