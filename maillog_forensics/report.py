@@ -43,10 +43,10 @@ def render(findings: Findings, *, print_variant: bool = False, lang: str = ENGLI
     ----------
     lang
         Code of the language of the page; log lines and commands stay as they are.
-    operations
-        The day's operations, for the page of a day (`operations.view.Operations`).
     print_variant
         Everything unfolded, for paper: a closed fold can't be opened there.
+    operations
+        The day's operations, for the page of a day (`operations.view.Operations`).
     """
     page = ""
     with speaking(lang, findings.sentences):
