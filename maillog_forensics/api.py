@@ -212,9 +212,9 @@ def _put_together(
         mark = pl.lit(number, dtype=pl.UInt32).alias("_input")
 
         def into(*tables: pl.DataFrame) -> None:
-            spool.add(*(intake.last_sessions(t.with_columns(mark)) if is_lean else t.with_columns(mark) for t in tables))
+            spool.add(*(t.with_columns(mark) for t in tables))
 
-        return intake.pour(path, plan, options, into, progress)
+        return intake.pour(path, plan, replace(options, is_lean=is_lean), into, progress)
 
     reports: dict[int, InputReport] = {}
     settlements: dict[int, intake.Settlement] = {}

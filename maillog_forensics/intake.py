@@ -86,6 +86,8 @@ class Options:
     """Receives the lines that nothing knows (line, offset, text), chunk by chunk."""
     spool_bytes: int = BUDGET_BYTES
     """What the events of one input may take in memory before they go to files."""
+    is_lean: bool = False
+    """Connections are only counted: nothing but the last of each chunk is told of them."""
     next_began: dt.datetime | None = None
     """First line (UTC) of the next younger file of a rotated set, which is the newest moment that this one's lines can have."""
 
@@ -283,13 +285,6 @@ class Format:
         return cls(reader.name, reader.basis, tuple(reader.problems)) if reader else cls()
 
 
-def last_sessions(table: pl.DataFrame) -> pl.DataFrame:
-    """Of connections only the last of each host: until when its log goes on."""
-    if (table["event"] != "session").any():
-        return table
-    return table.sort("_wall", maintain_order=True).unique("host", keep="last", maintain_order=True)
-
-
 class Account:
     """The ledger and the clock of one input, filled in chunk by chunk, wherever the chunks were read."""
 
@@ -364,7 +359,10 @@ def raw_chunks(
             yield raw(sources.Chunk(first.lines.clear()), reader.rest(), reader)
         return
     order = rank_envelopes(head, plan)
-    yield from _ahead(lambda chunk: raw(chunk, normalize.parse(chunk.lines, plan, order)), itertools.chain([first], chunks))
+    yield from _ahead(
+        lambda chunk: raw(chunk, normalize.parse(chunk.lines, plan, order, is_lean=options.is_lean)),
+        itertools.chain([first], chunks),
+    )
 
 
 def raw(chunk: sources.Chunk, parsed: normalize.Parsed, reader: Reader | None = None) -> RawChunk:

@@ -43,6 +43,15 @@ def match(rows: pl.DataFrame, pattern: Compiled, column: str) -> tuple[pl.DataFr
     return taken.filter(hit), left if unlikely is None else pl.concat([left, unlikely])
 
 
+def fits(rows: pl.DataFrame, pattern: Compiled, column: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows that `pattern` takes, as they are, and the rows that it leaves."""
+    text = pl.col(column)
+    likely = candidates(pattern, column)
+    test = text.str.contains(pattern.test) if likely is None else pl.when(likely).then(text).str.contains(pattern.test)
+    mask = rows.select(test.fill_null(False)).to_series()
+    return rows.filter(mask), rows.filter(~mask)
+
+
 def groups(text: pl.Series, regex: str) -> pl.DataFrame:
     """The named groups of `regex` in each value, all NULL where it does not match."""
     return text.to_frame("text").select(pl.col("text").str.extract_groups(regex)).to_series().struct.unnest()

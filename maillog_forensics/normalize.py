@@ -70,7 +70,7 @@ def split_tags(rows: pl.DataFrame, plan: Plan) -> pl.DataFrame:
 _CARRIED = ("line", "offset", "host", "_wall", "_utc", "_yearless")
 
 
-def read_rules(opened: pl.DataFrame, plan: Plan, *, which: list[tuple[int, str]] | None = None) -> Parsed:
+def read_rules(opened: pl.DataFrame, plan: Plan, *, which: list[tuple[int, str]] | None = None, is_lean: bool = False) -> Parsed:
     """Run the rules of each row's format.
 
     Parameters
@@ -79,6 +79,8 @@ def read_rules(opened: pl.DataFrame, plan: Plan, *, which: list[tuple[int, str]]
         The result of `open_envelopes` with its times read (`clock.naive`).
     which
         When given, receives (line, name of the rule that took it): for `formats explain`.
+    is_lean
+        Connections (event session) are only counted; of each host's the last is told, since its log goes on until then.
     """
     tables: list[pl.DataFrame] = []
     ledger = Ledger()
@@ -103,12 +105,20 @@ def read_rules(opened: pl.DataFrame, plan: Plan, *, which: list[tuple[int, str]]
                 break
             if compiled.rule.programs and program not in compiled.rule.programs:
                 continue
-            taken, rest = apply(rest, compiled, form, plan)
+            is_counted = is_lean and compiled.rule.event == "session" and not compiled.rule.lookups
+            taken, rest = apply(rest, compiled, form, plan, is_counted=is_counted)
             for table in taken:
                 if which is not None:
                     which += [(n, compiled.rule.name) for n in lines.gather(table["_row"]).to_list()]
                 if compiled.rule.event is None:
                     ledger.add(compiled.rule.state, lines.gather(table["_row"]))
+                    continue
+                if is_counted:
+                    ledger.add("parsed", lines.gather(table["_row"]))
+                    last = carried[rows.gather(table["_row"])].unique("host", keep="last", maintain_order=True)
+                    tables.append(
+                        last.with_columns(event=pl.lit("session", dtype=schema.EVENT), mta=pl.lit(plan.grammar.mta(form)))
+                    )
                     continue
                 places = rows.gather(table["_row"])
                 table = table.hstack(
@@ -138,7 +148,7 @@ def _with_constants(table: pl.DataFrame, **constants: str | None) -> pl.DataFram
     return table.with_columns(pl.lit(v, dtype=pl.String).alias(c) for c, v in constants.items() if c not in table.columns)
 
 
-def parse(lines: pl.DataFrame, plan: Plan, order: tuple[str, ...] | None = None) -> Parsed:
+def parse(lines: pl.DataFrame, plan: Plan, order: tuple[str, ...] | None = None, *, is_lean: bool = False) -> Parsed:
     """Turn a chunk of lines into raw events.
 
     Parameters
@@ -149,6 +159,8 @@ def parse(lines: pl.DataFrame, plan: Plan, order: tuple[str, ...] | None = None)
         The compiled grammar.
     order
         Envelopes to try, best first.
+    is_lean
+        As in `read_rules`.
 
     Notes
     -----
@@ -158,7 +170,7 @@ def parse(lines: pl.DataFrame, plan: Plan, order: tuple[str, ...] | None = None)
         return Parsed([], Ledger())
     cleaned, mixed = _without_padding(lines)
     opened, rest = open_envelopes(cleaned, plan, order)
-    parsed = read_opened(opened, plan)
+    parsed = read_opened(opened, plan, is_lean=is_lean)
     if rest.height:
         strange = lines.filter(lines["line"].is_in(rest["line"].implode()))
         nul = strange["text"].str.contains("\0", literal=True)
@@ -190,12 +202,12 @@ def _without_padding(lines: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
     return lines.with_columns(text=text), mixed
 
 
-def read_opened(opened: pl.DataFrame, plan: Plan) -> Parsed:
+def read_opened(opened: pl.DataFrame, plan: Plan, *, is_lean: bool = False) -> Parsed:
     """Raw events and the ledger of lines whose envelope is off (`envelopes.OPENED`)."""
     opened, swallowed = join_parts(opened, plan)
     opened = unfold(open_nested(opened, plan))
     opened, spliced = cut_at_splices(opened)
-    parsed = read_rules(clock.naive(opened), plan)
+    parsed = read_rules(clock.naive(opened), plan, is_lean=is_lean)
     if "_times" in opened.columns:
         times = opened.filter(pl.col("_times") > 1).select("line", "_times")
         again = [t.join(times, on="line", how="left", maintain_order="left") for t in parsed.tables]

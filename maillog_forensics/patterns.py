@@ -42,6 +42,8 @@ class Compiled:
     ----------
     regex
         Anchored at both ends; one named group for each column, and `MATCHED`.
+    test
+        The same without groups: several times faster where only a yes or no is asked for.
     needles
         Literal texts that every match contains, longest first.
     prefix
@@ -53,6 +55,7 @@ class Compiled:
     """
 
     regex: str
+    test: str
     needles: tuple[str, ...]
     prefix: str
     types: dict[str, str]
@@ -135,4 +138,7 @@ def compile_pattern(
     prefix = nodes[0].text if anchored and nodes and isinstance(nodes[0], Literal) else ""
     regex = f"(?s)^(?P<{MATCHED}>){body}$" if anchored else f"(?s)(?:^| ){body}"
     encloses = "quoted" in kinds.values() or any(n.endswith("<") for n in needles)
-    return Compiled(regex, tuple(sorted((n for n in needles if n.strip()), key=len, reverse=True)), prefix, kinds, runs, encloses)
+    test = re.sub(r"\(\?P<\w+>", "(?:", regex).removesuffix("(?:.*)$")
+    return Compiled(
+        regex, test, tuple(sorted((n for n in needles if n.strip()), key=len, reverse=True)), prefix, kinds, runs, encloses
+    )

@@ -7,7 +7,7 @@ import re
 import polars as pl
 
 from maillog_forensics import schema
-from maillog_forensics.matching import candidates, groups, match
+from maillog_forensics.matching import candidates, fits, groups, match
 from maillog_forensics.patterns import MATCHED, Compiled
 from maillog_forensics.plan import CompiledRule, Plan
 
@@ -89,15 +89,25 @@ def _unless_read(column: str, value: pl.Expr, columns: list[str]) -> pl.Expr:
 _KEPT = frozenset({*schema.EVENTS, "_row"})
 
 
-def apply(rows: pl.DataFrame, compiled: CompiledRule, form: str, plan: Plan) -> tuple[list[pl.DataFrame], pl.DataFrame]:
+def apply(
+    rows: pl.DataFrame, compiled: CompiledRule, form: str, plan: Plan, *, is_counted: bool = False
+) -> tuple[list[pl.DataFrame], pl.DataFrame]:
     """What the patterns of one rule take, one after the other: a table for each that took something, and the rows left.
 
     Parameters
     ----------
     rows
         message, program, and what else shall go with a row that is taken.
+    is_counted
+        Nothing is read from the rows: it is enough to know which they are.
     """
     out = []
+    if is_counted or compiled.rule.event is None:
+        for pattern in compiled.patterns:
+            taken, rows = fits(rows, pattern, "message") if rows.height else (rows, rows)
+            if taken.height:
+                out.append(taken.select(c for c in ("line", "_row") if c in taken.columns))
+        return out, rows
     for pattern in compiled.patterns:
         if rows.is_empty():
             break
@@ -105,9 +115,6 @@ def apply(rows: pl.DataFrame, compiled: CompiledRule, form: str, plan: Plan) -> 
         if taken.is_empty():
             continue
         rule = compiled.rule
-        if rule.event is None:
-            out.append(taken.select(c for c in ("line", "_row") if c in taken.columns))
-            continue
         taken = _one_row_each(_empty_means_missing(taken, pattern), pattern)
         for text, run in pattern.runs.items():
             taken = read_fields(taken, text, run, form, plan)

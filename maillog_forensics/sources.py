@@ -203,33 +203,43 @@ def _encoding(head: bytes) -> tuple[str, int]:
 def _table(data: bytes, encoding: str, first: int, offset: int) -> tuple[pl.DataFrame, list[int]]:
     """Split whole lines into a table, and tell which were cut; broken bytes are kept visibly as backslash escapes."""
     cut: list[int] = []
-    lines = width = None
-    if encoding == "utf-8":
-        try:
-            lines = pl.Series("text", [data.decode()]).str.split("\n").explode()
-            width = lines.str.len_bytes().cast(pl.Int64) + 1
-            if (width > MAX_LINE_BYTES).any():
-                lines = None
-        except UnicodeDecodeError:
-            pass
+    lines = _lines(data) if encoding == "utf-8" else None
+    width = None if lines is None else lines.str.len_bytes().cast(pl.Int64) + 1
+    if width is not None and (width > MAX_LINE_BYTES).any():
+        lines = None
     if lines is None:
         raw = data.split(b"\n") if encoding == "utf-8" else _split_wide(data, "\n".encode(encoding))
         widths = [len(line) + (1 if encoding == "utf-8" else 2) for line in raw]
         cut = [first + n for n, w in enumerate(widths) if w > MAX_LINE_BYTES]
         texts = [line[:MAX_LINE_BYTES].decode(encoding, "backslashreplace") for line in raw]
         lines, width = pl.Series("text", texts, dtype=pl.String), pl.Series(widths, dtype=pl.Int64)
-    frame = pl.DataFrame({"text": lines, "width": width})
-    table = frame.select(
+    assert width is not None
+    table = pl.DataFrame({"text": lines, "width": width}).select(
         line=pl.int_range(first, first + pl.len(), dtype=pl.UInt64),
         offset=(offset + pl.col("width").cum_sum() - pl.col("width")).cast(pl.UInt64),
-        text=pl.col("text").str.strip_suffix("\r").str.strip_prefix("\ufeff"),  # files that were put together keep their marks
+        text="text",
     )
+    if encoding != "utf-8" or b"\r" in data or b"\xef\xbb\xbf" in data:  # files that were put together keep their marks
+        table = table.with_columns(pl.col("text").str.strip_suffix("\r").str.strip_prefix("\ufeff"))
     return table, cut
 
 
 def lines_of(data: bytes, line: int, offset: int) -> pl.DataFrame:
     """The lines of a part of a UTF-8 log that begins with line number `line` at `offset`, as a chunk has them."""
     return _table(data.removesuffix(b"\n"), "utf-8", line, offset)[0]
+
+
+def _lines(data: bytes) -> pl.Series | None:
+    """The lines of UTF-8 text; None where it is none."""
+    if data and b"\r" not in data and not data.endswith(b"\n"):  # polars would take these for ends of lines
+        try:
+            return pl.read_lines(data).to_series().alias("text")
+        except pl.exceptions.ComputeError:
+            return None
+    try:
+        return pl.Series("text", [data.decode()]).str.split("\n").explode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _split_wide(data: bytes, newline: bytes) -> list[bytes]:
@@ -254,7 +264,7 @@ def read(path: str, about: Input, *, stdin: BinaryIO | None = None, chunk_bytes:
     try:
         yield from chunks(_hashed(pieces(path, about, stdin=stdin), same, about), about, chunk_bytes=chunk_bytes)
     finally:
-        about.decompressed_sha256 = same.hexdigest()
+        about.decompressed_sha256 = same.hexdigest() if about.compression != "none" else about.sha256
 
 
 def pieces(path: str, about: Input, *, stdin: BinaryIO | None = None) -> Iterator[bytes]:
@@ -291,7 +301,8 @@ def pieces(path: str, about: Input, *, stdin: BinaryIO | None = None) -> Iterato
 def _hashed(pieces: Iterator[bytes], sha: hashlib._Hash, about: Input) -> Iterator[bytes]:
     """The pieces as they are, hashed and counted on their way."""
     for piece in pieces:
-        sha.update(piece)
+        if about.compression != "none":
+            sha.update(piece)
         about.decompressed_bytes += len(piece)
         yield piece
 

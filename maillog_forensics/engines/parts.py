@@ -27,7 +27,7 @@ class Settings:
     parsers: Path | None
     buckets: int
     is_lean: bool
-    """One input only, whose events nobody wants: of connections, only the last is kept."""
+    """Connections are only counted: see `intake.Options`."""
     chunk_bytes: int = sources.CHUNK_BYTES
     part_bytes: int = PART_BYTES
 
@@ -125,30 +125,28 @@ def survey(number: int, path: str, settings: Settings) -> Surveyed | None:
 def read(part: Part, settings: Settings) -> Iterator[pl.DataFrame]:
     """The raw events of a part, as they travel, and at last a row of what it tells of its input."""
     compiled = plan(settings.parsers)
+    options = intake.Options(format=settings.format, chunk_bytes=settings.chunk_bytes, is_lean=settings.is_lean)
     about = sources.Input(sources.label(part.path))
     if part.chunks:
-        chunks = _cut_out(part, compiled)
+        chunks = _cut_out(part, compiled, settings)
     else:
-        chunks = intake.raw_chunks(
-            part.path, about, compiled, intake.Options(format=settings.format, chunk_bytes=settings.chunk_bytes)
-        )
+        chunks = intake.raw_chunks(part.path, about, compiled, options)
     host = intake.host_of(part.path)
     told: list[intake.Told] = []
     form = intake.Format()
     for chunk in chunks:
         form = intake.Format.of(chunk.reader)
         one = intake.told(chunk, host)
-        tables = [intake.last_sessions(t) for t in one.tables] if settings.is_lean else one.tables
         told.append(replace(one, tables=telling(one.tables)))
-        if tables:
-            yield wire.pack(tables, part.number, settings.buckets)
+        if one.tables:
+            yield wire.pack(one.tables, part.number, settings.buckets)
     whole = None if part.chunks else replace(about, identity=None)
     yield wire.told(part.number, pickle.dumps(PartTold(part.number, part.order, tuple(told), whole, form)))
 
 
-def _cut_out(part: Part, compiled: normalize.Plan) -> Iterator[intake.RawChunk]:
+def _cut_out(part: Part, compiled: normalize.Plan, settings: Settings) -> Iterator[intake.RawChunk]:
     with open(part.path, "rb") as file:
         for line, offset, end in part.chunks:
             file.seek(offset)
             lines = sources.lines_of(file.read(end - offset), line, offset)
-            yield intake.raw(sources.Chunk(lines), normalize.parse(lines, compiled, part.envelopes))
+            yield intake.raw(sources.Chunk(lines), normalize.parse(lines, compiled, part.envelopes, is_lean=settings.is_lean))
