@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint docs detection bench cluster clean
+.PHONY: demo test lint docs detection bench cluster kills clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -46,6 +46,10 @@ cluster: $(VENV)/clustered  ## both engines on every recorded incident and on 2 
 
 bench: $(VENV)/tested  ## speed and memory beside pflogsumm and eximstats, in one run
 	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.scale
+
+kills: $(VENV)/tested  ## the daily report killed 210 times at random instants (takes some minutes)
+	MAILLOG_FORENSICS_KILLS=210 $(BIN)/python -m pytest tests/test_archive.py -k killed
 
 clean:
 	rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache

@@ -375,10 +375,10 @@ def examine(
     incidents.want_lines(wanted, lines)
     lines.want(incidents.first_lines(wanted, mail))
     lines.fetch()
-    finished = [(d, incidents.finish(d, found.edges, mail, lines)) for d in wanted]
+    finished = [(d, incidents.finish(d, found.graph, mail, lines)) for d in wanted]
     return Examined(
         done,
-        found.edges,
+        found.graph.edges,
         tuple(i for d, i in finished if d.verdict in ("loop", "guard")),
         tuple(i for d, i in finished if d.verdict not in ("loop", "guard")),
         suppressed,

@@ -160,7 +160,7 @@ def proving(events: pl.DataFrame) -> pl.DataFrame:
     """Rows without a zone that may prove the clock, with the columns that `proofs` looks at."""
     known = ("line", "_wall", "_yearless", "_utc", "_turn", "event", "queue_id", "message_id", "mta")
     need = [c for c in known if c in events.columns]
-    if "queue_id" not in need or events["_utc"].all():
+    if "queue_id" not in need or ("message_id" not in need and events["event"].item(0) != "receive") or events["_utc"].all():
         return pl.DataFrame(schema={"line": pl.UInt64})
     rows = events.select(need).filter(~pl.col("_utc"), pl.col("_wall").is_not_null())
     return rows.filter(_telling(rows.columns))
@@ -216,26 +216,40 @@ class Years:
         self.turns = 0
         self.last_wall: dt.datetime | None = None
 
-    def count(self, tables: list[pl.DataFrame]) -> list[pl.Series]:
-        """`_turn`, the New Years before each line, for the tables of one chunk."""
-        yearless = [t.select("line", "_wall").filter(t["_yearless"] & t["_wall"].is_not_null()) for t in tables]
-        constant = pl.Series("_turn", [self.turns], dtype=pl.Int32)
-        if not any(t.height for t in yearless):
-            self.met |= any(t["_yearless"].any() for t in tables)
-            return [constant.new_from_index(0, t.height) for t in tables]
-        self.met = True
-        walls = pl.concat(yearless).sort("line", maintain_order=True)
-        before = (
-            walls["_wall"].head(1) if self.last_wall is None else pl.Series("_wall", [self.last_wall], dtype=pl.Datetime("us"))
-        )
+    def mark(self, tables: list[pl.DataFrame]) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
+        """The tables of one chunk with `_turn`, the New Years before each line; and in front line, `WALL` and `_turn` of all."""
+        walls = pl.concat([t.select("line", *WALL) for t in tables])
+        began = self.turns
+        turns = self._count(walls)
+        if isinstance(turns, int):
+            marked = [t.with_columns(_turn=pl.lit(turns, dtype=pl.Int32)) for t in (walls, *tables)]
+        else:
+            joined = (t.join(turns, on="line", how="left", maintain_order="left") for t in (walls, *tables))
+            marked = [t.with_columns(pl.col("_turn").fill_null(began)) for t in joined]
+        return marked[0], marked[1:]
+
+    def _count(self, walls: pl.DataFrame) -> int | pl.DataFrame:
+        """`_turn`: one number, or a table of line and `_turn` where it changes within the chunk."""
+        self.met |= bool(walls["_yearless"].any())
+        walls = walls.filter(pl.col("_yearless"), pl.col("_wall").is_not_null())
+        if walls.is_empty():
+            return self.turns
+        last: dt.datetime = walls["_wall"].item(walls["line"].arg_max())
+        known = self.last_wall or last
+        first_wall, last_wall = walls["_wall"].min(), walls["_wall"].max()
+        if max(last_wall, known) - min(first_wall, known) < _HALF_A_YEAR:  # type: ignore[type-var, operator]
+            self.last_wall = last
+            return self.turns
+        walls = walls.sort("line", maintain_order=True)
+        before = walls["_wall"].head(1) if self.last_wall is None else pl.Series("_wall", [known], dtype=pl.Datetime("us"))
         turn = (self.turns + rollovers(pl.concat([before, walls["_wall"]]))[1:]).cast(pl.Int32)
         began, self.turns, self.last_wall = self.turns, int(turn[-1]), walls["_wall"][-1]
         if turn.min() == turn.max() == began:
-            return [constant.new_from_index(0, t.height) for t in tables]
-        told = walls.select("line", _turn=turn).unique("line", keep="last")
-        return [
-            t.select("line").join(told, on="line", how="left", maintain_order="left")["_turn"].fill_null(began) for t in tables
-        ]
+            return began
+        return walls.select("line", _turn=turn).unique("line", keep="last")
+
+
+_HALF_A_YEAR = dt.timedelta(days=183)
 
 
 class Watch:
@@ -262,9 +276,8 @@ class Watch:
 
     def see(self, tables: list[pl.DataFrame]) -> list[pl.DataFrame]:
         """Look at the raw events of the next chunk; they get `_turn`, the New Years before each line."""
-        tables = [t.with_columns(turn) for t, turn in zip(tables, self._years.count(tables))]
+        walls, tables = self._years.mark(tables)
         keys = ["_utc", "_yearless", "_turn"]
-        walls = pl.concat([t.select("_wall", *keys) for t in tables])
         self._zoneless |= not walls["_utc"].all()
         if walls["_yearless"].any() and (walls["_wall"].dt.month() == 2).any():
             leap = walls.filter("_yearless", pl.col("_wall").dt.month() == 2, pl.col("_wall").dt.day() == 29)

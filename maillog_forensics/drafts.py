@@ -14,6 +14,7 @@ from maillog_forensics.correlate import Mail
 from maillog_forensics.endings import End
 from maillog_forensics.evidence import Place
 from maillog_forensics.findings import Ending, Kind, LookAlike, LoopType, Search, StormType
+from maillog_forensics.graph import Graph
 from maillog_forensics.harm import Measured
 from maillog_forensics.language import said
 from maillog_forensics.loops import Loop, Step
@@ -34,7 +35,7 @@ class Draft:
     look_alikes: list[LookAlike]
     members: tuple[str, ...]
     mids: list[int]
-    logicals: list[str]
+    logicals: list[int]
     started: dt.datetime
     ended: dt.datetime
     messages: int
@@ -58,7 +59,7 @@ class Found:
 
     drafts: list[Draft]
     searches: list[Search]
-    edges: pl.DataFrame
+    graph: Graph
 
 
 def find(mail: Mail, *, window_s: float = 4 * 3600) -> Found:
@@ -71,17 +72,17 @@ def find(mail: Mail, *, window_s: float = 4 * 3600) -> Found:
     window_s
         Longest gap between a message and the answer to it.
     """
-    edges = graph.edges(mail)
-    pairs, seen_pairs = pairing.find_pairs(edges, PairParameters(window_s=window_s))
-    ringed, seen_rings = forwarding.find_rings(mail)
-    listed, seen_lists = lists.find_lists(edges, mail, lists.ListParameters(window_s=window_s))
-    cycles, seen_cycles = rings.find_cycles(edges, rings.CycleParameters(window_s=window_s))
-    stormy, seen_storms = storms.find_storms(mail, edges)
-    drafts = [_from_rows(loop, edges, mail) for loop in _distinct([*listed, *cycles, *pairs])]
-    drafts += [_from_stays(loop, edges, mail) for loop in ringed]
-    drafts = _merge_runs(drafts, edges, mail)
-    drafts += [_from_storm(s, edges, mail) for s in stormy if not _inside_loop(s, drafts)]
-    drafts += _guards(mail, edges, drafts)
+    mails = graph.build(mail)
+    pairs, seen_pairs = pairing.find_pairs(mails, PairParameters(window_s=window_s))
+    ringed, seen_rings = forwarding.find_rings(mail, mails)
+    listed, seen_lists = lists.find_lists(mails, mail, lists.ListParameters(window_s=window_s))
+    cycles, seen_cycles = rings.find_cycles(mails, rings.CycleParameters(window_s=window_s))
+    stormy, seen_storms = storms.find_storms(mail, mails)
+    drafts = [_from_rows(loop, mails, mail) for loop in _distinct([*listed, *cycles, *pairs])]
+    drafts += [_from_stays(loop, mails, mail) for loop in ringed]
+    drafts = _merge_runs(drafts, mails, mail)
+    drafts += [_from_storm(s, mails, mail) for s in stormy if not _inside_loop(s, drafts)]
+    drafts += _guards(mail, mails, drafts)
     drafts.sort(key=lambda d: (d.started, d.members))
     searches = [
         Search(
@@ -127,7 +128,7 @@ def find(mail: Mail, *, window_s: float = 4 * 3600) -> Found:
             words=said("mailboxes with at least thirty notifications, hosts that notified many"),
         ),
     ]
-    return Found(drafts, searches, edges)
+    return Found(drafts, searches, mails)
 
 
 def _distinct(found: list[Loop]) -> list[Loop]:
@@ -144,12 +145,14 @@ def _distinct(found: list[Loop]) -> list[Loop]:
     return kept
 
 
-def _from_rows(loop: Loop, edges: pl.DataFrame, mail: Mail) -> Draft:
+def _from_rows(loop: Loop, graph: Graph, mail: Mail) -> Draft:
     """A loop of new messages: its rows are rows of the edges."""
-    rows = edges[loop.rows]
-    rows = pl.concat([_lead_in(rows, edges, mail), rows]) if loop.type is LoopType.NOTIFICATION else rows
+    rows = graph.edges[loop.rows]
+    rows = pl.concat([_lead_in(rows, graph, mail), rows]) if loop.type is LoopType.NOTIFICATION else rows
+    rows = graph.named(rows, mail)
+    _tell(loop, rows)
     logicals = rows["logical"].unique(maintain_order=True)
-    stays = mail.messages.filter(pl.col("logical").is_in(logicals.implode()))
+    stays = mail.messages.filter(pl.col("mid").is_in(graph.mids(logicals).implode()))
     mids = stays.sort("first", "mid")["mid"].to_list()
     started, ended = rows["born"][0], max(rows["born"][0], rows["born"][-1])
     if loop.type is LoopType.LIST:  # copies still in the queues belong to it: it ends when a responder takes the last of them
@@ -178,7 +181,7 @@ def _from_rows(loop: Loop, edges: pl.DataFrame, mail: Mail) -> Draft:
         loop.period_s,
         (rows["sent"].dt.epoch("us") / 1e6).to_list(),
         end,
-        harm.measure(mail, edges, logicals, pl.Series(mids, dtype=pl.UInt32), loop.members, started, ended),
+        harm.measure(mail, graph, logicals, pl.Series(mids, dtype=pl.UInt32), loop.members, started, ended),
         loop.steps,
         loop.verdict,
         growth=_growth(rows),
@@ -193,10 +196,20 @@ def _until(mids: list[int], mail: Mail) -> dt.datetime:
     return max((mail.until[h] for h in hosts if h in mail.until), default=EPOCH)
 
 
-def _lead_in(rows: pl.DataFrame, edges: pl.DataFrame, mail: Mail) -> pl.DataFrame:
-    """The notification that the first message answers, and the message that was returned by it."""
+def _tell(loop: Loop, rows: pl.DataFrame) -> None:
+    """Name the hosts and programs of the steps: known only of the messages of loops."""
+    for step in loop.steps:
+        mine = rows.filter(pl.col("sender") == step.origin, pl.col("recipient") == step.target)
+        received = rows.filter(pl.col("recipient") == step.origin)["transport"].drop_nulls()
+        step.program = step.program or (received[0] if received.len() else "")
+        hosts = mine["host"].drop_nulls()
+        step.host = step.host or (hosts[0] if hosts.len() else "")
+
+
+def _lead_in(rows: pl.DataFrame, graph: Graph, mail: Mail) -> pl.DataFrame:
+    """The notification that the first message answers, and the message that was returned by it: rows of the edges."""
     first = rows.row(0, named=True)
-    before = edges.filter(
+    before = graph.edges.filter(
         pl.col("recipient") == first["sender"],
         pl.col("is_notification"),
         ~pl.col("logical").is_in(rows["logical"].implode()),
@@ -204,11 +217,12 @@ def _lead_in(rows: pl.DataFrame, edges: pl.DataFrame, mail: Mail) -> pl.DataFram
     ).tail(1)
     if before.is_empty():
         return rows.clear()
-    parent = mail.messages.filter(pl.col("logical") == before["logical"][0])["parent"].drop_nulls()
+    mids = graph.mids(before["logical"])
+    parent = mail.messages.filter(pl.col("mid").is_in(mids.implode()))["parent"].drop_nulls()
     if parent.is_empty():
         return before
-    logical = mail.messages.filter(pl.col("mid") == parent[0])["logical"]
-    origin = edges.filter(pl.col("logical").is_in(logical.implode()), pl.col("sender") == first["sender"]).head(1)
+    logical = graph.logicals(parent.head(1))
+    origin = graph.edges.filter(pl.col("logical").is_in(logical.implode()), pl.col("sender") == first["sender"]).head(1)
     return pl.concat([origin, before])
 
 
@@ -232,12 +246,12 @@ def _growth(rows: pl.DataFrame) -> float | None:
     return float(steps.median()) if steps.len() else None  # type: ignore[arg-type]
 
 
-def _from_stays(loop: Loop, edges: pl.DataFrame, mail: Mail) -> Draft:
+def _from_stays(loop: Loop, graph: Graph, mail: Mail) -> Draft:
     """A forwarding ring: its rows are stays (mid) of the same messages."""
     stays = mail.messages.filter(pl.col("mid").is_in(loop.rows)).sort("first", "mid")
     started, ended = earliest(stays["first"]), latest(stays["first"])
     mids = stays["mid"].to_list()
-    logicals = stays["logical"].unique(maintain_order=True)
+    logicals = graph.logicals(stays["mid"])
     end = endings.how_ended(mail, mids, loop.members, ended, loop.period_s, _until(mids, mail), forwarding=True)
     draft = Draft(
         Kind.MAIL_LOOP,
@@ -258,14 +272,14 @@ def _from_stays(loop: Loop, edges: pl.DataFrame, mail: Mail) -> Draft:
         loop.period_s,
         (stays["first"].dt.epoch("us") / 1e6).to_list(),
         end,
-        harm.measure(mail, edges, logicals, pl.Series(mids, dtype=pl.UInt32), loop.members, started, ended),
+        harm.measure(mail, graph, logicals, pl.Series(mids, dtype=pl.UInt32), loop.members, started, ended),
         loop.steps,
     )
     draft.places = _places(draft, mail)
     return draft
 
 
-def _from_storm(storm: Storm, edges: pl.DataFrame, mail: Mail) -> Draft:
+def _from_storm(storm: Storm, graph: Graph, mail: Mail) -> Draft:
     started = dt.datetime.fromtimestamp(storm.times[0], dt.UTC)
     ended = dt.datetime.fromtimestamp(storm.times[-1], dt.UTC)
     gap = (storm.times[-1] - storm.times[0]) / max(1, len(storm.times) - 1)
@@ -305,7 +319,7 @@ def _from_storm(storm: Storm, edges: pl.DataFrame, mail: Mail) -> Draft:
             )
         )
     measured = harm.measure(
-        mail, edges, pl.Series(storm.logicals), pl.Series(storm.mids, dtype=pl.UInt32), members, started, ended
+        mail, graph, pl.Series(storm.logicals, dtype=pl.UInt32), pl.Series(storm.mids, dtype=pl.UInt32), members, started, ended
     )
     draft = Draft(
         Kind.NDR_STORM,
@@ -339,7 +353,7 @@ def _inside_loop(storm: Storm, drafts: list[Draft]) -> bool:
     return sum(x in own for x in storm.logicals) > 0.5 * len(storm.logicals)
 
 
-def _merge_runs(drafts: list[Draft], edges: pl.DataFrame, mail: Mail) -> list[Draft]:
+def _merge_runs(drafts: list[Draft], graph: Graph, mail: Mail) -> list[Draft]:
     """Runs of one member set that follow each other closely are one incident."""
     out: list[Draft] = []
     for d in sorted(drafts, key=lambda d: (sorted(d.members), d.type.value, d.started)):
@@ -369,8 +383,8 @@ def _merge_runs(drafts: list[Draft], edges: pl.DataFrame, mail: Mail) -> list[Dr
                 )
             last.measured = harm.measure(
                 mail,
-                edges,
-                pl.Series(last.logicals),
+                graph,
+                pl.Series(last.logicals, dtype=pl.UInt32),
                 pl.Series(last.mids, dtype=pl.UInt32),
                 last.members,
                 last.started,
@@ -382,14 +396,14 @@ def _merge_runs(drafts: list[Draft], edges: pl.DataFrame, mail: Mail) -> list[Dr
     return out
 
 
-def _guards(mail: Mail, edges: pl.DataFrame, drafts: list[Draft]) -> list[Draft]:
+def _guards(mail: Mail, graph: Graph, drafts: list[Draft]) -> list[Draft]:
     """Messages that a loop guard stopped at the first hop: worth one line, no alarm."""
     taken = {m for d in drafts for m in d.mids}
     rows = mail.deliveries.filter(
         pl.col("event").is_in(["bounce", "defer"]), pl.col("diagnostic").is_not_null(), ~pl.col("mid").is_in(list(taken))
     )
     distinct = [t for t in rows["diagnostic"].unique().to_list() if endings.classify(t)[0] is Ending.HOP_LIMIT]
-    rows = rows.filter(pl.col("diagnostic").is_in(distinct)).join(mail.messages.select("mid", "host", "logical"), on="mid")
+    rows = rows.filter(pl.col("diagnostic").is_in(distinct)).join(mail.messages.select("mid", "host"), on="mid")
     rows = rows.with_columns(_domain=pl.col("to_box").str.extract(r"@(.+)$", 1))
     out = []
     for (host, _), part in rows.sort("first").partition_by("host", "_domain", as_dict=True, maintain_order=True).items():
@@ -397,7 +411,7 @@ def _guards(mail: Mail, edges: pl.DataFrame, drafts: list[Draft]) -> list[Draft]
         started, ended = earliest(part["first"]), latest(part["last"])
         row = part.row(0, named=True)
         members = tuple(part["to_box"].unique(maintain_order=True).head(8).to_list())
-        logicals = part["logical"].unique(maintain_order=True)
+        logicals = graph.logicals(part["mid"])
         place = (row["source"], row["line"], row["offset"])
         draft = Draft(
             Kind.MAIL_LOOP,
@@ -434,7 +448,7 @@ def _guards(mail: Mail, edges: pl.DataFrame, drafts: list[Draft]) -> list[Draft]
                 place,
                 row["last"],
             ),
-            harm.measure(mail, edges, logicals, pl.Series(mids, dtype=pl.UInt32), members, started, ended),
+            harm.measure(mail, graph, logicals, pl.Series(mids, dtype=pl.UInt32), members, started, ended),
             verdict="guard",
         )
         draft.places = _places(draft, mail)

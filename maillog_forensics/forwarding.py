@@ -11,6 +11,7 @@ import polars as pl
 
 from maillog_forensics.correlate import Mail
 from maillog_forensics.findings import LookAlike, LoopType
+from maillog_forensics.graph import Graph
 from maillog_forensics.language import mark, said
 from maillog_forensics.loops import Loop, Step
 from maillog_forensics.rhythm import lags
@@ -26,6 +27,10 @@ class RingParameters:
     """Part of the passes that must be larger than the one before (each hop adds a Received line)."""
 
 
+_Pass = tuple[int, pl.DataFrame, list[str], float, bool]
+"""A message that came round: logical, its stays, members, the part of the returns that grew, whether next hops lead on."""
+
+
 @dataclass
 class RingSearch:
     """What `find_rings` looked at."""
@@ -34,13 +39,13 @@ class RingSearch:
     set_aside: dict[str, int] = field(default_factory=dict)
 
 
-def find_rings(mail: Mail, parameters: RingParameters = RingParameters()) -> tuple[list[Loop], RingSearch]:
+def find_rings(mail: Mail, graph: Graph, parameters: RingParameters = RingParameters()) -> tuple[list[Loop], RingSearch]:
     """Find messages that visit a mailbox again and again, and group them by the ring that they ran in.
 
     Parameters
     ----------
-    mail
-        With canonical mailboxes. Rows of the loops are message ids (`mid`), not edges.
+    mail, graph
+        As `correlate.mailboxes` and `graph.build` give them. Rows of the loops are message ids (`mid`), not edges.
 
     Returns
     -------
@@ -53,14 +58,14 @@ def find_rings(mail: Mail, parameters: RingParameters = RingParameters()) -> tup
     none seen; a message whose every hop rewrites the Message-ID is found only through logged next hops.
     """
     search = RingSearch()
-    stays = _stays(mail)
+    stays = _stays(mail, _together(mail, graph), parameters)
     repeated = (
         stays.group_by("logical", "host_key", "to_box")
         .agg(visits=pl.col("mid").n_unique())
         .filter(pl.col("visits") >= parameters.min_visits)
     )
     stays = stays.join(repeated.select("logical").unique(), on="logical", how="semi").sort("first", "line")
-    rings: dict[frozenset[str], list[tuple[str, pl.DataFrame, list[str], float, bool]]] = {}
+    rings: dict[frozenset[str], list[_Pass]] = {}
     for (logical,), part in stays.partition_by("logical", as_dict=True, maintain_order=True).items():
         search.candidates += 1
         members, growth, linked = _shape(part, parameters)
@@ -68,18 +73,24 @@ def find_rings(mail: Mail, parameters: RingParameters = RingParameters()) -> tup
             name = "one Message-ID for many messages"
             search.set_aside[name] = search.set_aside.get(name, 0) + 1
             continue
-        rings.setdefault(frozenset(members), []).append((str(logical), part, members, growth, linked))
+        rings.setdefault(frozenset(members), []).append((int(logical), part, members, growth, linked))
     return [_loop(parts) for parts in rings.values()], search
 
 
-def _stays(mail: Mail) -> pl.DataFrame:
+def _stays(mail: Mail, together: pl.DataFrame, parameters: RingParameters) -> pl.DataFrame:
     """Stays of messages with the mailbox they were addressed to and the one they were handed on to.
 
     A stay that ends in a content filter on the host itself is no visit: the filter hands the message back, and that counts.
+    Only messages that stayed often enough are fetched.
     """
+    often = together.group_by("logical").len().filter(pl.col("len") >= parameters.min_visits)
+    wanted = together.join(often, on="logical", how="semi").lazy()
     to_filter = pl.col("relay_ip").str.contains(r"^(127\.|::1$)") | (pl.col("relay_host") == "localhost")
     told = (
-        mail.deliveries.filter(~to_filter.fill_null(False))
+        mail.deliveries.lazy()
+        .join(wanted, on="mid", how="semi")
+        .filter(~to_filter.fill_null(False))
+        .sort("mid", "last")
         .group_by("mid", "to_box", "final_box", maintain_order=True)
         .agg(
             pl.col("event").last(),
@@ -87,46 +98,51 @@ def _stays(mail: Mail) -> pl.DataFrame:
             pl.col("relay_host").drop_nulls().last(),
             pl.col("last").max().alias("left"),
         )
+        .collect()
     )
     messages = (
-        _joined_by_hops(mail)
+        mail.messages.lazy()
         .filter(~pl.col("is_notification"))
-        .select("mid", "logical", "host_key", "host", "queue_id", "first", "line", "size", "client_host", "from_box")
+        .select("mid", "host_key", "host", "queue_id", "first", "line", "size", "client_host", "from_box")
+        .join(wanted, on="mid")
+        .collect()
     )
-    return messages.join(told, on="mid", how="inner")
+    return messages.join(told, on="mid", how="inner", maintain_order="left")
 
 
-def _joined_by_hops(mail: Mail) -> pl.DataFrame:
-    """Messages, where a logged next hop leads from one to another, under one `logical`: also where a hop rewrote the Message-ID.
+def _together(mail: Mail, graph: Graph) -> pl.DataFrame:
+    """mid and logical, where chains of logged next hops count as one message: also where a hop rewrote the Message-ID.
 
-    Only chains that come back to a host and mailbox are joined; each message knows the first of its chain by following
-    its predecessors, twice as far in every round.
+    Each message knows the first of its chain by following its predecessors, twice as far in every round; a plain relay from
+    one host to the next is no chain.
     """
-    messages = mail.messages
-    given = mail.deliveries.filter(pl.col("next_queue_id").is_not_null()).select("next_queue_id", before="mid", gone="last")
-    taken = messages.filter(pl.col("queue_id").is_not_null()).select("mid", "first", next_queue_id="queue_id")
-    steps = (
-        given.join(taken, on="next_queue_id")
-        .filter(pl.col("before") != pl.col("mid"), (pl.col("first") - pl.col("gone")).dt.total_seconds().abs() <= 900)
-        .sort("mid", "gone")
+    messages, deliveries = mail.messages.lazy(), mail.deliveries.lazy()
+    given = deliveries.filter(pl.col("next_queue_id").is_not_null()).select(
+        before="mid", gone="last", box="final_box", _id=pl.col("next_queue_id").hash()
+    )
+    taken = messages.filter(pl.col("queue_id").is_not_null()).select("mid", "first", _id=pl.col("queue_id").hash())
+    met = given.join(taken, on="_id").filter(
+        pl.col("before") != pl.col("mid"), (pl.col("first") - pl.col("gone")).dt.total_seconds().abs() <= 900
+    )
+    steps = (  # an id is unique on its own host only: the message must also be for the one it was handed on to
+        met.join(deliveries.select("mid", box="to_box").unique(), on=["mid", "box"])
+        .sort("mid", "gone", "before")
         .unique("mid", keep="last", maintain_order=True)
         .select("mid", "before")
+        .collect()
     )
-    if steps.is_empty():
-        return messages
-    root = steps
+    is_chain = pl.col("before").is_in(steps["mid"].implode()) | pl.col("mid").is_in(steps["before"].implode())
+    root = steps.filter(is_chain)
+    if root.is_empty():
+        return graph.stays
     for _ in range(8):
         further = root.join(root.rename({"mid": "before", "before": "earlier"}), on="before", how="left")
         moved = further.select("mid", before=pl.coalesce("earlier", "before"))
         if moved.equals(root):
             break
         root = moved
-    chained = messages.join(root, on="mid", how="left").with_columns(root=pl.coalesce("before", "mid"))
-    towards = mail.deliveries.group_by("mid", maintain_order=True).agg(pl.col("to_box").first())
-    visits = chained.join(towards, on="mid").group_by("root", "host_key", "to_box").len().filter(pl.col("len") >= 3)
-    names = messages.select(root="mid", first_logical="logical").join(visits.select("root").unique(), on="root", how="semi")
-    joined = chained.join(names, on="root", how="left").with_columns(logical=pl.coalesce("first_logical", "logical"))
-    return joined.select(messages.columns).sort("mid")
+    firsts = root.join(graph.stays, left_on="before", right_on="mid").select("mid", first="logical")
+    return graph.stays.join(firsts, on="mid", how="left").select("mid", logical=pl.coalesce("first", "logical"))
 
 
 def _shape(part: pl.DataFrame, parameters: RingParameters) -> tuple[list[str], float, bool]:
@@ -200,7 +216,7 @@ def _order(graph: nx.DiGraph, part: pl.DataFrame) -> list[str]:
         order.append(node)
 
 
-def _loop(parts: list[tuple[str, pl.DataFrame, list[str], float, bool]]) -> Loop:
+def _loop(parts: list[_Pass]) -> Loop:
     table = pl.concat([p for _, p, _, _, _ in parts]).unique("mid", maintain_order=True).sort("first", "line")
     members = parts[0][2]
     second = table["first"].dt.epoch("us") / 1e6

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import polars as pl
 
 from maillog_forensics import signatures
-from maillog_forensics.addresses import domain
 from maillog_forensics.correlate import Mail
 from maillog_forensics.evidence import Place
 from maillog_forensics.findings import Bin, Series
+from maillog_forensics.graph import Graph
 
 MAX_BINS = 240
 _STEPS = (1, 5, 10, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 604800)
@@ -37,7 +37,7 @@ class Measured:
 
 def measure(
     mail: Mail,
-    edges: pl.DataFrame,
+    graph: Graph,
     logicals: pl.Series,
     mids: pl.Series,
     members: tuple[str, ...],
@@ -54,13 +54,13 @@ def measure(
         Its span; traffic is compared in the span, delays with an equally long time before.
     """
     span = max(ended - started, dt.timedelta(seconds=60))
-    inside = edges.filter(pl.col("sent").is_between(started, ended))
+    inside = graph.edges.filter(pl.col("sent").is_between(started, ended))
     total = inside["logical"].n_unique()
     own = inside.filter(pl.col("logical").is_in(logicals.implode()))["logical"].n_unique()
     parents = mail.messages.filter(pl.col("parent").is_in(mids.implode()), pl.col("is_notification"))
-    ndr_edges = edges.filter(pl.col("logical").is_in(parents["logical"].implode()))
+    ndr_edges = graph.edges.filter(pl.col("logical").is_in(graph.logicals(parents["mid"]).implode()))
     names = list(members)
-    strangers = ndr_edges.filter(~pl.col("recipient").is_in(names))["recipient"].n_unique()
+    strangers = ndr_edges.filter(~pl.col("recipient").is_in(graph.numbers(names)))["recipient"].n_unique()
     others = mail.deliveries.filter(~pl.col("mid").is_in(mids.implode()))
     handled = others.filter(pl.col("event") == "deliver", pl.col("delay_s").is_not_null())
     before = _enough(handled.filter(pl.col("first").is_between(started - span, started, closed="left"))["delay_s"])
@@ -114,12 +114,6 @@ def _enough(delays: pl.Series) -> pl.Series:
 
 def _round(value: object) -> float | None:
     return None if value is None else round(float(value), 3)  # type: ignore[arg-type]
-
-
-def outsiders(edges: pl.DataFrame, members: tuple[str, ...]) -> int:
-    """How many recipients of `edges` are in none of the members' domains."""
-    own = pl.Series([m.rpartition("@")[2] for m in members])
-    return edges.filter(~domain(pl.col("recipient")).is_in(own.implode()))["recipient"].n_unique()
 
 
 def series(

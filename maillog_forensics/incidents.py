@@ -28,6 +28,7 @@ from maillog_forensics.findings import (
     Severity,
     Trigger,
 )
+from maillog_forensics.graph import Graph
 from maillog_forensics.language import mark, said
 from maillog_forensics.loops import Step
 from maillog_forensics.remedies import MTAS, Mta, RemedyFacts, remedies
@@ -72,7 +73,7 @@ def first_lines(drafts: list[Draft], mail: Mail) -> list[Place]:
     return out
 
 
-def finish(draft: Draft, edges: pl.DataFrame, mail: Mail, lines: Lines) -> Incident:
+def finish(draft: Draft, graph: Graph, mail: Mail, lines: Lines) -> Incident:
     """Make the incident of a draft, once its lines are fetched."""
     stays = mail.messages.filter(pl.col("mid").is_in(draft.mids)).sort("first", "mid")
     hosts = tuple(stays["host"].drop_nulls().unique(maintain_order=True).to_list())
@@ -172,7 +173,13 @@ def finish(draft: Draft, edges: pl.DataFrame, mail: Mail, lines: Lines) -> Incid
         look_alikes=tuple(draft.look_alikes),
         moments=moments,
         series=harm.series(
-            own, edges.unique("logical", maintain_order=True), first, last, draft.started, draft.ended, "code" if storm else None
+            own,
+            graph.edges.unique("logical", maintain_order=True),
+            first,
+            last,
+            draft.started,
+            draft.ended,
+            "code" if storm else None,
         ),
         origins=storm.origins if storm else {},
         notified=len(set(storm.recipients)) if storm and storm.by_origin else 0,

@@ -382,9 +382,13 @@ def _placed(table: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
 def _ahead(work: Callable[[sources.Chunk], RawChunk], chunks: Iterator[sources.Chunk]) -> Iterator[RawChunk]:
     """`map` on as many threads as there are processors, with no more chunks under way than that."""
     workers = os.cpu_count() or 1
+    first, second = next(chunks, None), next(chunks, None)
+    if first is None or second is None:
+        yield from map(work, filter(None, (first,)))
+        return
     under_way: deque[Future[RawChunk]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="parse") as pool:
-        for chunk in chunks:
+        for chunk in itertools.chain((first, second), chunks):
             under_way.append(pool.submit(work, chunk))
             if len(under_way) > workers:
                 yield under_way.popleft().result()
@@ -405,12 +409,17 @@ _LAST_SECOND = 4_102_444_800  # 2100: what a broken file system may tell beyond 
 
 
 def rank_envelopes(head: pl.DataFrame, plan: Plan) -> tuple[str, ...]:
-    """All envelopes, those that fit the first lines best in front."""
+    """All envelopes, those that fit the first lines best in front; what fitted the input before is tried first."""
+    last: tuple[str, ...] = plan.memory.get("envelopes", ())
+    if last and envelopes.open_envelopes(head, plan, last[:1])[1].is_empty():
+        return last
     score = {}
     for e in plan.envelopes:
         opened, _ = envelopes.open_envelopes(head, plan, (e.envelope.name,))
         score[e.envelope.name] = opened.height
-    return tuple(sorted(score, key=lambda name: -score[name]))
+    order = tuple(sorted(score, key=lambda name: -score[name]))
+    plan.memory["envelopes"] = order
+    return order
 
 
 _LOG_NAME = re.compile(

@@ -69,7 +69,10 @@ def formats(plan: Plan) -> list[RecordFormat]:
     GrammarError
         For a statement that can't be read, with file and line.
     """
-    return [_read(form, plan) for form in plan.grammar.formats if "head" in form.options or "aside" in form.options]
+    if "record formats" not in plan.memory:
+        told = [f for f in plan.grammar.formats if "head" in f.options or "aside" in f.options]
+        plan.memory["record formats"] = [_read(form, plan) for form in told]
+    return list(plan.memory["record formats"])
 
 
 def _read(form: Format, plan: Plan) -> RecordFormat:

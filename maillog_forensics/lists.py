@@ -9,6 +9,7 @@ import polars as pl
 
 from maillog_forensics.correlate import Mail
 from maillog_forensics.findings import LookAlike, LoopType
+from maillog_forensics.graph import Graph
 from maillog_forensics.language import said
 from maillog_forensics.loops import Loop, Step
 from maillog_forensics.rhythm import lags
@@ -41,13 +42,13 @@ class ListSearch:
     set_aside: dict[str, int] = field(default_factory=dict)
 
 
-def find_lists(edges: pl.DataFrame, mail: Mail, parameters: ListParameters = ListParameters()) -> tuple[list[Loop], ListSearch]:
+def find_lists(graph: Graph, mail: Mail, parameters: ListParameters = ListParameters()) -> tuple[list[Loop], ListSearch]:
     """Find lists and groups whose members' responders answer each other through them.
 
     Parameters
     ----------
-    edges
-        Table of `graph.EDGES`.
+    graph
+        The mail graph.
     mail
         For the copies that an alias makes without changing the envelope sender.
 
@@ -62,18 +63,26 @@ def find_lists(edges: pl.DataFrame, mail: Mail, parameters: ListParameters = Lis
     none seen; a person who forwards every list mail back to the list within minutes would be taken for a responder.
     """
     search = ListSearch()
-    copies = _copies(edges, mail, parameters)
+    copies = _copies(graph, mail, parameters)
     if copies.is_empty():
         return [], search
+    lists = copies["list"].unique()
+    posts = (
+        graph.edges.lazy()
+        .with_row_index("row")
+        .filter(pl.col("recipient").is_in(lists.implode()), pl.col("sender") != pl.col("recipient"))
+        .with_columns(second=pl.col("sent").dt.epoch("us") / 1e6)
+        .collect()
+    )
+    frequent = posts.group_by("recipient", "sender").len().filter(pl.col("len") >= parameters.min_answers)
+    posts = posts.join(frequent, on="recipient", how="semi", maintain_order="left")
+    copies = copies.join(posts, left_on="list", right_on="recipient", how="semi")
+    fanned_out = copies.with_columns(member=graph.boxes.gather(copies["member"])).partition_by("list", as_dict=True)
     loops = []
-    numbered = edges.with_row_index("row").with_columns(second=pl.col("sent").dt.epoch("us") / 1e6)
-    for (address,), fanned in copies.sort("list").partition_by("list", as_dict=True, maintain_order=True).items():
-        posts = numbered.filter(pl.col("recipient") == address, pl.col("sender") != address)
-        frequent = posts.group_by("sender").len().filter(pl.col("len") >= parameters.min_answers)
-        if frequent.is_empty():
-            continue
+    for (address,), written in sorted(posts.partition_by("recipient", as_dict=True, maintain_order=True).items()):
         search.candidates += 1
-        loop = _examine(str(address), posts, fanned, frequent["sender"].sort().to_list(), parameters)
+        posters = graph.boxes.gather(frequent.filter(pl.col("recipient") == address)["sender"]).sort().to_list()
+        loop = _examine(graph.name(int(address)), graph.with_names(written), fanned_out[address,], posters, parameters)
         if loop:
             loops.append(loop)
         else:
@@ -81,15 +90,23 @@ def find_lists(edges: pl.DataFrame, mail: Mail, parameters: ListParameters = Lis
     return loops, search
 
 
-def _copies(edges: pl.DataFrame, mail: Mail, parameters: ListParameters) -> pl.DataFrame:
-    """list, logical, member, second: each copy that a list sent out."""
-    into = edges.select("logical", list="recipient").unique()
-    renamed = into.join(edges.select("logical", list="sender", member="recipient", at="arrived"), on=["logical", "list"])
-    handed = (
-        mail.deliveries.filter(pl.col("to_box") != pl.col("final_box"))
-        .join(mail.messages.select("mid", "logical"), on="mid")
-        .select("logical", list="to_box", member="final_box", at="last")
+def _copies(graph: Graph, mail: Mail, parameters: ListParameters) -> pl.DataFrame:
+    """list, logical, member, second: each copy that a list sent out, under its own address or as an alias."""
+    several = (
+        graph.edges.group_by("logical").agg(a=pl.col("sender").min(), b=pl.col("sender").max()).filter(pl.col("a") != pl.col("b"))
     )
+    passed = graph.edges.join(several, on="logical", how="semi")
+    into = passed.select("logical", list="recipient").unique()
+    renamed = into.join(passed.select("logical", list="sender", member="recipient", at="arrived"), on=["logical", "list"])
+    box = pl.Enum(graph.boxes)
+    handed = (
+        mail.deliveries.lazy()
+        .filter(pl.col("to_box") != pl.col("final_box"))
+        .select("mid", *(pl.col(c).cast(box).to_physical().cast(pl.UInt32).alias(n) for c, n in (("to_box", "list"), ("final_box", "member"))), at="last")
+        .join(graph.stays.lazy(), on="mid")
+        .select("logical", "list", "member", "at")
+        .collect()
+    )  # fmt: skip
     both = pl.concat([renamed, handed]).group_by("logical", "list", "member").agg(pl.col("at").min())
     fan = both.group_by("logical", "list").agg(fan=pl.len()).group_by("list").agg(pl.col("fan").median())
     wide = fan.filter(pl.col("fan") >= parameters.min_fan_out)
@@ -138,8 +155,6 @@ def _examine(
                 int(mine["is_null"].sum()),
                 marked,
                 int(mine["is_linked"].sum()),
-                (mine["transport"].drop_nulls().to_list() or [""])[0],
-                (mine["host"].drop_nulls().to_list() or [""])[0],
             )
         )
         factors.append(
@@ -164,7 +179,7 @@ def _examine(
             mine = posts.filter(pl.col("sender") == poster, pl.col("second").is_between(begin, stop)).sort("second")
             if mine.height >= 2 * parameters.min_answers:
                 times = mine["second"].to_list()
-                responders.append(Step(poster, address, times, None, host=(mine["host"].drop_nulls().to_list() or [""])[0]))
+                responders.append(Step(poster, address, times, None))
                 words = said("%(who)s posted %(n)s times while others answered automatically", who=poster, n=mine.height)
                 name = said("answers of %(who)s", who=poster)
                 factors.append((name, mine.height, f">= {2 * parameters.min_answers}", True, words))
@@ -174,7 +189,7 @@ def _examine(
     first = min(s.times[0] for s in responders)
     last = max(s.times[-1] for s in responders)
     names = [s.origin for s in responders]
-    run = posts.filter(pl.col("second").is_between(first, last), pl.col("sender").is_in(names)).sort("second", "order")
+    run = posts.filter(pl.col("second").is_between(first, last), pl.col("sender").is_in(names)).sort("second", "row")
     seed = posts.filter(pl.col("second") < first, pl.col("second") >= first - parameters.window_s).sort("second").tail(1)
     run = pl.concat([seed, run])
     seconds = run["second"].to_list()

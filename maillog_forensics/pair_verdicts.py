@@ -1,12 +1,14 @@
-"""Whether two mailboxes that wrote to each other in turn are machines: measured values against thresholds."""
+"""Whether two mailboxes that wrote to each other are machines in a loop: the evidence against each honest explanation."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
-from maillog_forensics import rhythm
+from maillog_forensics import people, rhythm
 from maillog_forensics.findings import LookAlike, LoopType
 from maillog_forensics.language import mark, said
 from maillog_forensics.loops import Loop, Step
@@ -14,275 +16,296 @@ from maillog_forensics.loops import Loop, Step
 
 @dataclass(frozen=True)
 class PairParameters:
-    """Thresholds of `find_pairs`; `rhythm` has those of human behaviour."""
+    """Thresholds of `find_pairs`. Evidence is in nats, see `people`, which has what people were measured to do."""
 
     window_s: float = 4 * 3600
     """Longest gap between a message and its answer: slow loops turn once an hour, and a queue may add as much."""
     scales_s: tuple[float, ...] = (14400, 3600, 600, 120, 30)
     """Gaps at which a pair's history is cut into stretches, from coarse to fine; only those up to `window_s` are used."""
     min_messages: int = 8
-    min_marked: int = 5
-    """Enough, when the log itself says of both sides that machines wrote."""
-    run_margin: float = 1.35
-    """A run must be so many times longer than the longest that people were seen to write at that gap."""
-    min_in_flight: int = 16
-    """Messages needed where several are in flight and alternation proves nothing."""
-    quick_s: float = 15.0
-    """A side that answers within this was never seen to be a person more than 4 times in a row."""
-    min_share: float = 0.7
-    """Part of a stretch that must keep the rhythm."""
-    mixed_gap_s: float = 120.0
-    """Where jitter has mixed several messages in flight, only changes as quick as this tell."""
-    at_once_s: float = 10.0
-    min_quick: int = 12
-    """So many answers within `at_once_s`, from both sides, are no person's, whatever delays lie between them."""
-    max_wander: float = 0.4
+    min_marked: int = 6
+    """Enough, when the log itself says of both sides that machines wrote: two absence notices that answer once stay below."""
+    marked_share: float = 0.6
+    people_nats: float = 18.0
+    """Against two people: `people.RARITY` is the longest stretch seen in years, this is 600 times rarer."""
+    length_alone_nats: float = 10.0
+    """More, where no side answers more steadily than people: what alone would tell is that they keep it up too long."""
+    sender_nats: float = 6.0
+    """Against a person, or a program at random, whose mail a machine acknowledges: such pairs are few, so it takes less."""
+    own_pace_nats: float = -2.5
+    """Against a program that writes at a pace of its own: where its wait is much the longer one, the two can hardly be told."""
+    own_pace_each: float = 0.1
+    """… and so much for each of its messages: stamps of whole seconds make what came in look less even than it is."""
+    clock_pace_nats: float = 1.0
+    """A schedule is believed only where its own pace explains it about as well as what came in."""
+    marked_pace_nats: float = -8.0
+    """The same, where the log marks it as automatic: what answers a probe by the clock may look like a responder."""
+    marked_apart_nats: float = 4.0
+    apart_nats: float = 5.0
+    """Against two that write independently of each other."""
+    instant_s: float = 10.0
+    """Who answers within this is taken for a machine, which anybody's mail may have set off."""
+    steady_nats: float = 5.0
+    """… and so is who answers this much more steadily than people."""
+    max_wander: float = 0.2
     """With several messages in flight: standard deviation of the lags against the time between messages."""
-    far_spread: float = 0.65
-    """… but not any: what varies more than this is people, however long they keep at it."""
-    far_margin: float = 2.5
-    """A run so many times longer than people's needs no regularity: jitter, retries and skewed clocks spoil it."""
+    alternating: float = 0.75
+    """Part of the steps that change direction where only one message is in flight."""
     max_pairs: int = 200_000
     """Budget: pairs beyond it are not examined, and the report says so."""
 
 
-def judge(
-    low: str,
-    high: str,
-    data: dict[str, list[Any]],
-    span: list[int],
-    lag_up: rhythm.Lags,
-    lag_down: rhythm.Lags,
-    in_flight: bool,
-    mixed: bool,
-    parameters: PairParameters,
-) -> Loop | None:
-    """Judge one stretch of a pair's history; None where nothing speaks for machines.
+@dataclass(frozen=True)
+class _Side:
+    """What one of the two did in a stretch."""
+
+    step: Step
+    is_marked: bool
+    lags_s: list[float]
+    steady: float
+    """Nats against people's answering times."""
+    pace: float
+    """Nats for writing because of what came in, against a pace of its own."""
+
+
+def judge(names: tuple[str, str], data: dict[str, list[Any]], span: list[int], parameters: PairParameters) -> Loop | None:
+    """Judge one stretch of a pair's history; None where honest mail explains it.
 
     Parameters
     ----------
+    names
+        The two mailboxes.
     data
-        Columns of the pair's messages; `up` tells which of the two wrote.
+        Columns of the pair's messages; `up` tells where the first of the two wrote.
     span
-        Indices of the messages that keep the rhythm.
-    lag_up, lag_down
-        How quickly and how regularly each of them answers.
-    in_flight, mixed
-        Several messages are under way at once; jitter has mixed them up, so that lags tell nothing.
+        Indices of the messages of the stretch.
     """
-    times, up = data["second"], data["up"]
-    n = len(span)
-    ups, downs = [k for k in span if up[k]], [k for k in span if not up[k]]
-    if abs(len(ups) - len(downs)) > max(2, 0.2 * n) or min(len(ups), len(downs)) < 2:
+    times, up = [data["second"][k] for k in span], [bool(data["up"][k]) for k in span]
+    n, ups = len(span), sum(up)
+    if abs(2 * ups - n) > max(2, 0.2 * n) or min(ups, n - ups) < 2:
         return None
-    gaps = sorted(times[b] - times[a] for a, b in pairwise(span))
-    usual_gap = gaps[int(0.93 * (len(gaps) - 1))]
+    flips = sum(a != b for a, b in pairwise(up))
+    one_at_a_time = flips >= parameters.alternating * (n - 1)
+    if people.kept_in_step(up) < min(parameters.apart_nats, parameters.marked_apart_nats):
+        return None
+    sides = [_side(names, side, data, span, one_at_a_time, parameters) for side in (True, False)]
+    marked = [s.is_marked for s in sides]
     factors: list[tuple[str, float | str, str, bool, str]] = []
-    steps = []
-    for mailbox, other, mine, lag in ((low, high, ups, lag_up), (high, low, downs, lag_down)):
-        to_daemon = other.startswith(("mailer-daemon@", "postmaster@"))  # people don't write there again and again
-        signs = len(mine) if to_daemon else sum(data["is_automatic"][k] or data["is_linked"][k] for k in mine)
-        theirs = downs if mine is ups else ups  # what this mailbox received: through a responder's transport?
-        program = next((data["transport"][k] for k in theirs if data["transport"][k]), "") or ""
-        steps.append(
-            Step(
-                mailbox,
-                other,
-                [times[k] for k in mine],
-                lag,
-                sum(data["is_null"][k] for k in mine),
-                signs,
-                sum(data["is_linked"][k] for k in mine),
-                program,
-                next((data["host"][k] for k in mine if data["host"][k]), "") or "",
-            )
-        )
-    limit = rhythm.regularity_limit(n)
-    human = rhythm.longest_human_run(usual_gap)
-    both_marked = all(s.marked >= 0.6 * len(s.times) for s in steps)
-    worst = max(s.lags.spread for s in steps if s.lags)
-    regular = not mixed and all(s.lags and s.lags.spread <= limit for s in steps)
-    longest = len(span) if not in_flight else 1 + sum(up[a] != up[b] for a, b in pairwise(span))
-    bounded = not mixed and worst <= parameters.far_spread
-    far_beyond = (bounded and longest >= parameters.far_margin * human + 2) or (
-        mixed and n >= 50 and usual_gap <= parameters.mixed_gap_s and longest >= 2 * human + 2
-    )
-    flips = [(times[b] - times[a], up[b]) for a, b in pairwise(span) if up[a] != up[b]]
-    at_once = [by_up for gap, by_up in flips if gap <= parameters.at_once_s]
-    often_quick = (
-        len(at_once) >= max(parameters.min_quick, 0.6 * len(flips)) and min(sum(at_once), len(at_once) - sum(at_once)) >= 4
-    )
-    far_beyond = far_beyond or often_quick
-    steady = not mixed and all(s.lags and (s.lags.spread <= rhythm.loosest_spread(n) or s.lags.median_s <= 3) for s in steps)
-    long_run = far_beyond or (longest >= parameters.run_margin * human + 2 and steady)
-    one_marked = any(s.marked >= 0.6 * len(s.times) for s in steps)
-    rest = [s.lags.spread for s in steps if s.lags and s.marked < 0.6 * len(s.times)]
-    rest_limit = parameters.far_spread if longest >= parameters.run_margin * human + 2 else limit + 0.08
-    rest_regular = all(spread <= rest_limit for spread in rest)
-    if n >= parameters.min_messages or both_marked:
-        factors.append(
-            (
-                said("regularity"),
-                round(worst, 3),
-                f"<= {limit:.2f}",
-                regular,
-                said(
-                    "the less regular side varies by %(spread)s (standard deviation of the log lag); "
-                    "people do not go below %(limit)s in runs of %(n)s",
-                    spread=round(worst, 2),
-                    limit=round(limit, 2),
-                    n=n,
-                ),
-            )
-        )
-    factors.append(
-        (
-            said("run length"),
-            n,
-            f">= {parameters.run_margin * human + 2:.0f}",
-            long_run,
-            said(
-                "%(n)s messages, one answering the other, nearly all within %(s)s s; people were seen to write %(human)s at such gaps",
-                n=n,
-                s=round(usual_gap),
-                human=round(human),
-            ),
-        )
-    )
-    for s in steps:
-        if s.marked:
-            factors.append(
-                (
-                    said("marked %(who)s", who=s.origin),
-                    s.marked,
-                    said("of %(n)s", n=len(s.times)),
-                    s.marked >= 0.6 * len(s.times),
-                    said(
-                        "%(n)s of %(all)s messages of %(who)s carry the null reverse-path, a logged parent, or a responder's transport",
-                        n=s.marked,
-                        all=len(s.times),
-                        who=s.origin,
-                    ),
-                )
-            )
-    enough = n >= parameters.min_messages
-    if not (
-        (both_marked and n >= parameters.min_marked)
-        or (enough and (regular or long_run))
-        or (enough and one_marked and rest_regular)
-    ):
+    looks: list[LookAlike] = []
+    if n < (parameters.min_marked if all(marked) else parameters.min_messages):
         return None
-    look_alikes, verdict = _look_alikes(
-        steps, times, ups, downs, n, parameters, both_marked, one_marked, regular, any(data["is_notification"][k] for k in span)
+    for explained in _explanations(times, up, sides, parameters):
+        if explained is None:
+            continue
+        nats, needed, name, words = explained
+        if nats < needed:
+            return None
+        factors.append((name, round(nats, 1), f">= {needed:.3g}", True, words))
+        looks.append(LookAlike(name=name, ruled_out=True, reason=words))
+    if all(marked):
+        why = said("the log marks the answers as automatic on both sides")
+        looks += [
+            LookAlike(name=said(name), ruled_out=True, reason=why)
+            for name in (mark("people writing quickly"), mark("ticket acknowledgement"))
+        ]
+    for s in sides:
+        if s.step.marked:
+            words = said(
+                "%(n)s of %(all)s messages of %(who)s carry the null reverse-path, a logged parent, or a responder's transport",
+                n=s.step.marked,
+                all=len(s.step.times),
+                who=s.step.origin,
+            )
+            name, of = said("marked %(who)s", who=s.step.origin), said("of %(n)s", n=len(s.step.times))
+            factors.append((name, s.step.marked, of, s.is_marked, words))
+    return _loop(names, data, span, sides, factors, looks, parameters)
+
+
+def _side(
+    names: tuple[str, str],
+    side: bool,
+    data: dict[str, list[Any]],
+    span: list[int],
+    one_at_a_time: bool,
+    parameters: PairParameters,
+) -> _Side:
+    origin, target = names if side else names[::-1]
+    mine = [k for k in span if data["up"][k] is side]
+    theirs = [k for k in span if data["up"][k] is not side]
+    times, second = [data["second"][k] for k in mine], data["second"]
+    lags_s = [second[b] - second[a] for a, b in pairwise(span) if data["up"][a] is not side and data["up"][b] is side]
+    steady = people.against_people(lags_s)
+    pace = people.against_own_pace(times, [second[k] for k in theirs])
+    if not one_at_a_time:
+        asked = [second[k] for k in theirs]
+        aligned, wander = rhythm.align(asked, times) or ([], math.inf)
+        if wander <= parameters.max_wander:  # people's bursts, aligned first to first, look steadier than they are
+            steady = max(steady, people.against_people(aligned))
+            pace = max(pace, people.aligned_against_own_pace(aligned, times))
+        lags_s = max(lags_s, aligned, rhythm.in_turn(asked, times), key=people.against_chance)
+    to_daemon = target.startswith(("mailer-daemon@", "postmaster@"))  # people don't write there again and again
+    signs = len(mine) if to_daemon else sum(data["is_automatic"][k] or data["is_linked"][k] for k in mine)
+    step = Step(
+        origin,
+        target,
+        times,
+        rhythm.lags(lags_s),
+        null_sender=sum(data["is_null"][k] for k in mine),
+        marked=signs,
+        linked=sum(data["is_linked"][k] for k in mine),
     )
-    score = min(0.99, 0.45 + 0.2 * regular + 0.2 * long_run + 0.15 * both_marked + 0.08 * one_marked + min(0.1, n / 1000))
-    proven = both_marked or (any(s.linked >= 0.6 * len(s.times) for s in steps) and (regular or long_run))
+    return _Side(
+        step,
+        signs >= parameters.marked_share * len(mine),
+        lags_s,
+        max(0.0, steady),
+        pace,
+    )
+
+
+_Explanation = tuple[float, float, str, str]
+"""Nats against it, nats that are needed, its name, what was measured."""
+
+
+def _explanations(
+    times: list[float], up: list[bool], sides: list[_Side], parameters: PairParameters
+) -> Iterator[_Explanation | None]:
+    """What honest mail could explain it, the cheapest to look at first."""
+    both_marked = all(s.is_marked for s in sides)
+    yield _apart(up, parameters.marked_apart_nats if both_marked else parameters.apart_nats)
+    if both_marked:
+        return
+    yield _as_people(times, up, sides, parameters)
+    for x, y in (sides, sides[::-1]):
+        yield _as_sender(x, y, parameters)
+
+
+def _as_people(times: list[float], up: list[bool], sides: list[_Side], parameters: PairParameters) -> _Explanation | None:
+    """Two people who write quickly: rare by how long they keep it up, and by how steadily they answer."""
+    if any(s.is_marked for s in sides):
+        return None
+    rare = max(people.rarity(times, up, people.ALTERNATING), people.rarity(times, up, people.BOTH_WAYS))
+    words = said(
+        "%(n)s messages with hardly a gap above %(gap)s s, answering times varying by %(a)s and %(b)s (people: 0.56 and more)",
+        n=len(up),
+        gap=round(_high([b - a for a, b in pairwise(times)])),
+        **{name: round(s.step.lags.spread, 2) if s.step.lags else "-" for name, s in zip("ab", sides)},
+    )
+    steady = sum(s.steady for s in sides)
+    needed = parameters.people_nats + parameters.length_alone_nats * max(0.0, 1 - steady / parameters.steady_nats)
+    return rare + steady, needed, said("people writing quickly"), words
+
+
+def _as_sender(x: _Side, y: _Side, parameters: PairParameters) -> _Explanation | None:
+    """A person or a program `x` that writes of its own accord, and a machine `y` that acknowledges."""
+    instant = y.step.lags is not None and y.step.lags.median_s <= parameters.instant_s
+    if x.is_marked or len(x.step.times) < 2 or not (y.is_marked or instant or y.steady >= parameters.steady_nats):
+        return None
+    nats = people.rarity(x.step.times, None, people.ONE_WAY) + people.against_chance(x.lags_s)
+    words = said(
+        "%(who)s wrote %(n)s times, in the median %(s)s s after what it received: steadier than by chance",
+        who=x.step.origin,
+        n=len(x.step.times),
+        s=round(x.step.lags.median_s) if x.step.lags else 0,
+    )
+    return nats, parameters.sender_nats, said("ticket acknowledgement"), words
+
+
+def _apart(up: list[bool], needed: float) -> _Explanation:
+    """Two senders that know nothing of each other."""
+    ahead = 0
+    low = high = 0
+    for by_up in up:
+        ahead += 1 if by_up else -1
+        low, high = min(low, ahead), max(high, ahead)
+    words = said("in %(n)s messages neither got more than %(ahead)s ahead of the other", n=len(up), ahead=high - low)
+    return people.kept_in_step(up), needed, said("independent senders"), words
+
+
+def _high(values: list[float]) -> float:
+    """What hardly any of the values exceeds."""
+    ordered = sorted(values)
+    return ordered[int(0.93 * (len(ordered) - 1))] if ordered else 0.0
+
+
+def _loop(
+    names: tuple[str, str],
+    data: dict[str, list[Any]],
+    span: list[int],
+    sides: list[_Side],
+    factors: list[tuple[str, float | str, str, bool, str]],
+    looks: list[LookAlike],
+    parameters: PairParameters,
+) -> Loop:
+    n = len(span)
+    both_marked = all(s.is_marked for s in sides)
+    paces = [_by_the_clock(sides, parameters), _at_own_pace(sides, parameters)]
+    verdict = next((look.name for look in paces if not look.ruled_out), "loop")
+    least_of = [(float(value), float(least[3:])) for _, value, least, _, _ in factors if least.startswith(">= ")]
+    margin = max(1.0, min((value / least for value, least in least_of if least > 0), default=3.0))
+    proven = both_marked or any(s.step.linked >= parameters.marked_share * len(s.step.times) for s in sides)
     level: Literal["proven", "likely", "possible"] = "possible" if verdict != "loop" else "proven" if proven else "likely"
-    loop = Loop(
-        LoopType.NOTIFICATION
-        if any(data["is_notification"][k] for k in span) and sum(data["is_notification"][k] for k in span) > 0.3 * n
-        else LoopType.AUTO_RESPONSE,
-        (low, high),
+    score = 0.96 if both_marked else 0.95 - 0.25 * math.exp(1 - margin)
+    notices = sum(data["is_notification"][k] for k in span)
+    steps = [s.step for s in sides]
+    members = names
+    if not data["up"][span[0]]:
+        members, steps = names[::-1], steps[::-1]
+    return Loop(
+        LoopType.NOTIFICATION if notices > 0.3 * n else LoopType.AUTO_RESPONSE,
+        members,
         [data["row"][k] for k in span],
         steps,
         level,
         score if verdict == "loop" else min(score, 0.4),
         factors,
-        look_alikes,
-        turns=min(len(ups), len(downs)),
-        period_s=(lag_up.median_s + lag_down.median_s),
+        [*paces, *looks],
+        turns=min(len(s.step.times) for s in sides),
+        period_s=sum(s.step.lags.median_s for s in sides if s.step.lags) if all(s.step.lags for s in sides) else None,
         verdict=verdict,
     )
-    if not up[span[0]]:
-        loop.members = (high, low)
-        loop.steps.reverse()
-    return loop
 
 
-def _look_alikes(
-    steps: list[Step],
-    times: list[float],
-    ups: list[int],
-    downs: list[int],
-    n: int,
-    parameters: PairParameters,
-    both_marked: bool,
-    one_marked: bool,
-    regular: bool,
-    has_notifications: bool,
-) -> tuple[list[LookAlike], str]:
-    """Honest traffic with two directions and a rhythm, ruled out or not."""
-    out = []
-    verdict = "loop"
-    clocks = [rhythm.clock([times[k] for k in side]) for side in (ups, downs)]
-    known = [c for c in clocks if c]
-    follows = bool(known) and any(c.is_clock for c in known)
-    if known:
-        c = known[0]
-        words = said(
+def _by_the_clock(sides: list[_Side], parameters: PairParameters) -> LookAlike:
+    """Echo probes, and schedulers of one period in opposite directions: they keep their phase, while a loop's drifts."""
+    name = said("echo probe or schedulers of one period")
+    both_marked = all(s.is_marked for s in sides)
+    drifts = ""
+    for x in sides:
+        clock, pace = rhythm.clock(x.step.times), x.pace
+        if clock is None or x.step.linked >= parameters.marked_share * len(x.step.times):
+            continue
+        least = parameters.marked_pace_nats if x.is_marked and not clock.is_round else parameters.clock_pace_nats
+        inconclusive = clock.is_round and clock.drift < 0.95 and not x.is_marked
+        if pace <= least * max(1.0, len(x.step.times) / 20) and (clock.is_clock or inconclusive):
+            known: dict[str, str | float] = {"who": x.step.origin, "s": round(clock.period_s, 1)}
+            told = (
+                said("%(who)s writes every %(s)s s and keeps to that clock; a loop's phase drifts", **known)
+                if clock.is_clock
+                else said("%(who)s writes every %(s)s s, and nothing shows that it does so because it was answered", **known)
+            )
+            return LookAlike(name=name, ruled_out=False, reason=told)
+        drifts = drifts or said(
             "the times drift (residual %(drift)s of the change per turn, clock: 0.7; correlation %(correlation)s, clock: -0.5)",
-            drift=round(c.drift, 2),
-            correlation=round(c.correlation, 2),
+            drift=round(clock.drift, 2),
+            correlation=round(clock.correlation, 2),
         )
-        surely = all(k.is_round and k.drift < 0.9 and k.correlation < -0.25 for k in known)
-        if follows and (surely or not both_marked):
-            verdict = said("echo probe or schedulers of one period")
-            out.append(
-                LookAlike(
-                    name=verdict,
-                    ruled_out=False,
-                    reason=said(
-                        "the messages keep to a clock of %(s)s s; a loop's phase drifts",
-                        s=round(c.period_s, 1),
-                    ),
-                )
-            )
-        else:
-            why = said("the log marks the answers as automatic on both sides") if follows else words
-            out.append(LookAlike(name=said("echo probe or schedulers of one period"), ruled_out=True, reason=why))
-    caused = [s for s in steps if s.marked >= 0.6 * len(s.times)]
-    if one_marked and not both_marked and verdict == "loop":
-        other = next(s for s in steps if s not in caused)
-        drifts = bool(known) and len(ups) >= 6 and max(c.drift for c in known) >= 0.95
-        if not has_notifications:  # a bounce follows its message by itself; another null sender is a responder's
-            drifts = drifts or (len(ups) >= 8 and all(not c.is_round and c.correlation > -0.3 for c in known))
-        name = said("regular sender and its answers")
-        if drifts or (other.lags and other.lags.median_s <= parameters.quick_s):
-            why = said(
-                mark("%(who)s writes because it was answered: the phase drifts")
-                if drifts
-                else mark("%(who)s writes because it was answered: it answers within seconds"),
-                who=other.origin,
-            )
-            out.append(LookAlike(name=name, ruled_out=True, reason=why))
-        else:
-            verdict = name
-            out.append(
-                LookAlike(
-                    name=name,
-                    ruled_out=False,
-                    reason=said("nothing shows that %(who)s writes because it was answered", who=other.origin),
-                )
-            )
-    quick = max(s.lags.median_s for s in steps if s.lags)
-    out.append(
-        LookAlike(
-            name=said("people writing quickly"),
-            ruled_out=True,
-            reason=said(
-                mark("%(n)s messages with a slower side answering in %(s)s s, more regularly than people do")
-                if regular
-                else mark("%(n)s messages with a slower side answering in %(s)s s, longer than people keep up"),
-                n=n,
-                s=round(quick),
-            ),
-        )
+    why = (
+        said("the log marks the answers as automatic on both sides") if both_marked else drifts or said("no side keeps a period")
     )
-    out.append(
-        LookAlike(
-            name=said("ticket acknowledgement"),
-            ruled_out=True,
-            reason=said("both sides answer every time: %(up)s and %(down)s messages", up=len(ups), down=len(downs)),
-        )
+    return LookAlike(name=name, ruled_out=True, reason=why)
+
+
+def _at_own_pace(sides: list[_Side], parameters: PairParameters) -> LookAlike:
+    """A program that writes at a pace of its own, if not by the clock, and is answered."""
+    name = said("regular sender and its answers")
+    least = min((s for s in sides if not s.is_marked), key=lambda s: s.pace, default=None)
+    if least is None:
+        return LookAlike(name=name, ruled_out=True, reason=said("the log marks the answers as automatic on both sides"))
+    is_own = least.pace < min(parameters.own_pace_nats, -parameters.own_pace_each * len(least.step.times))
+    words = (
+        said("%(who)s keeps more evenly to a pace of its own than to what it received", who=least.step.origin)
+        if is_own
+        else said("%(who)s keeps at least as evenly to what it received as to a pace of its own", who=least.step.origin)
     )
-    return out, verdict
+    return LookAlike(name=name, ruled_out=not is_own, reason=words)

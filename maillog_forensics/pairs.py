@@ -1,21 +1,26 @@
 """Loops of new messages between two mailboxes: each answer is a message of its own, and nothing links the turns.
 
-The pairs that wrote to each other are narrowed down in polars; the few that remain are examined one by one, and
-`pair_verdicts` judges what was measured.
+The pairs that wrote to each other are narrowed down in polars to the stretches of mail in which two people would be a rarity;
+the few that remain are examined one by one, and `pair_verdicts` judges what was measured.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
 import polars as pl
 
-from maillog_forensics import rhythm
+from maillog_forensics import people, rhythm
+from maillog_forensics.graph import Graph
 from maillog_forensics.loops import Loop
 from maillog_forensics.pair_verdicts import PairParameters, judge
+
+_COLUMNS = ("row", "second", "up", "is_null", "is_automatic", "is_linked", "is_notification")
+_SLACK = 0.6
+"""Part of the evidence asked for that a stretch must show at the quick look before it is examined."""
 
 
 @dataclass
@@ -27,13 +32,13 @@ class PairSearch:
     truncated: int = 0
 
 
-def find_pairs(edges: pl.DataFrame, parameters: PairParameters = PairParameters()) -> tuple[list[Loop], PairSearch]:
+def find_pairs(graph: Graph, parameters: PairParameters = PairParameters()) -> tuple[list[Loop], PairSearch]:
     """Find two-party loops of new messages.
 
     Parameters
     ----------
-    edges
-        Table of `graph.EDGES`, sorted by `sent`.
+    graph
+        The mail graph; its edges are sorted by `sent`.
     parameters
         Thresholds.
 
@@ -45,8 +50,8 @@ def find_pairs(edges: pl.DataFrame, parameters: PairParameters = PairParameters(
     Notes
     -----
     Pairs are kept when both wrote at least twice; each pair's history is cut where a gap exceeds a scale, coarse scales
-    first, and each stretch is tested: do both sides answer like machines (marked as such by the log, or more regular or
-    quicker and longer than people), alternating, and without following a clock? Cost: one sort, then linear in the
+    first, and each stretch is held against what honest mail explains: two people, a person or a program whose mail a
+    machine acknowledges, two independent senders, two schedulers. Cost: one sort, then linear in the
     messages of the pairs that are left. Known false positives: two schedulers of one period in opposite directions, and
     echo probes, are told from loops by their phase only and are reported as possible where fewer than 12 turns are there.
 
@@ -56,146 +61,206 @@ def find_pairs(edges: pl.DataFrame, parameters: PairParameters = PairParameters(
     phase of automated events.
     """
     search = PairSearch()
-    table = edges.with_row_index("row").filter(pl.col("sender") != pl.col("recipient"))
-    table = table.with_columns(
-        low=pl.min_horizontal("sender", "recipient"), high=pl.max_horizontal("sender", "recipient")
-    ).with_columns(up=pl.col("sender") == pl.col("low"))
-    counts = table.group_by("low", "high").agg(ups=pl.col("up").sum(), downs=(~pl.col("up")).sum())
-    kept = counts.filter(pl.min_horizontal("ups", "downs") >= 2, pl.col("ups") + pl.col("downs") >= parameters.min_marked)
-    table = table.join(kept.select("low", "high"), on=["low", "high"], how="semi")
-    table = table.with_columns(second=pl.col("sent").dt.epoch("us") / 1e6).sort("low", "high", "sent", "order")
-    search.candidates = kept.height
-    table = _lively(table, parameters)
-    busy = table.group_by("low", "high").len()
-    if busy.height > parameters.max_pairs:
-        search.truncated = busy.height - parameters.max_pairs
-        busy = busy.sort("len", "low", "high", descending=[True, False, False]).head(parameters.max_pairs)
-        table = table.join(busy, on=["low", "high"], how="semi", maintain_order="left")
+    table = _both_ways(graph.edges, parameters, search)
+    striking = _striking(table, parameters)
+    keys = striking.select("key").unique().sort("key")
+    search.truncated = max(0, keys.height - parameters.max_pairs)
+    pairs = table.join(keys.head(parameters.max_pairs), on="key", how="semi", maintain_order="left")
+    facts = graph.edges.lazy().with_row_index("row").select("row", "is_null", "is_automatic", "is_linked", "is_notification")
+    pairs = pairs.lazy().join(facts, on="row", how="left", maintain_order="left").collect()
+    stretches = striking.sort("scale", "begin", descending=[True, False]).partition_by("key", as_dict=True)
     loops: list[Loop] = []
-    columns = ["row", "second", "up", "is_null", "is_automatic", "is_linked", "size", "transport", "host", "is_notification"]
-    for (low, high), part in table.partition_by("low", "high", as_dict=True, maintain_order=True).items():
-        found = _examine_pair(str(low), str(high), part.select(columns).to_dict(as_series=False), parameters, search)
-        loops += found
+    for (key,), part in pairs.partition_by("key", as_dict=True, maintain_order=True).items():
+        names = (graph.name(int(key) >> 32), graph.name(int(key) & 0xFFFFFFFF))
+        data = part.with_columns(second=pl.col("us") / 1e6).select(_COLUMNS).to_dict(as_series=False)
+        spans = [
+            range(part["us"].search_sorted(begin, "left"), part["us"].search_sorted(end, "right"))
+            for begin, end in stretches[key,].select("begin", "end").iter_rows()
+        ]
+        loops += _examine_pair(names, data, spans, parameters, search)
     return loops, search
 
 
-def _lively(table: pl.DataFrame, parameters: PairParameters) -> pl.DataFrame:
-    """The runs of each pair (no gap above the window) that are long enough for any test: most pairs have none."""
-    second = pl.col("second")
-    border = (
-        (pl.col("low") != pl.col("low").shift())
-        | (pl.col("high") != pl.col("high").shift())
-        | (second - second.shift() > parameters.window_s)
-    )
-    runs = table.with_columns(_run=border.fill_null(True).cum_sum())
-    signs = (pl.col("is_automatic") | pl.col("is_linked")).sum()
-    long_enough = (
-        runs.group_by("_run")
-        .agg(n=pl.len(), ups=pl.col("up").sum(), signs=signs)
-        .filter(
-            pl.min_horizontal(pl.col("ups"), pl.col("n") - pl.col("ups")) >= 2,
-            (pl.col("n") >= parameters.min_messages)
-            | ((pl.col("n") >= parameters.min_marked) & (pl.col("signs") >= 0.5 * pl.col("n"))),
+def _both_ways(edges: pl.DataFrame, parameters: PairParameters, search: PairSearch) -> pl.DataFrame:
+    """key, us, row, up, signs: the mail of pairs of which both wrote, by pair and, as the edges are, by time; `up`: the one with the lower number wrote."""
+    low, high = pl.min_horizontal("sender", "recipient"), pl.max_horizontal("sender", "recipient")
+    pairs = (
+        edges.lazy()
+        .with_row_index("row")
+        .filter(pl.col("sender") != pl.col("recipient"))
+        .select(
+            "row",
+            us=pl.col("sent").dt.epoch("us"),
+            key=low.cast(pl.UInt64) * (1 << 32) + high,
+            up=pl.col("sender") < pl.col("recipient"),
+            signs=pl.col("is_automatic") | pl.col("is_linked"),
         )
+    ).collect()
+    ups = pl.col("up").sum()
+    counts = pairs.group_by("key").agg(n=pl.len(), ups=ups)
+    kept = counts.filter(
+        pl.min_horizontal(pl.col("ups"), pl.col("n") - pl.col("ups")) >= 2, pl.col("n") >= parameters.min_marked
+    ).select("key")
+    search.candidates = kept.height
+    return pairs.join(kept, on="key", how="semi", maintain_order="left").sort("key", maintain_order=True)
+
+
+def _striking(table: pl.DataFrame, parameters: PairParameters) -> pl.DataFrame:
+    """key, scale, begin, end: the stretches of pairs, at each scale, that might pass for a machine's."""
+    found = []
+    for scale in sorted((s for s in parameters.scales_s if s <= parameters.window_s), reverse=True) or [parameters.window_s]:
+        gap = pl.col("us").diff().fill_null(0)
+        border = (pl.col("key") != pl.col("key").shift()) | (gap > scale * 1e6)
+        table = table.with_columns(run=border.fill_null(True).cum_sum())
+        sizes = table.group_by("run").agg(n=pl.len(), ups=pl.col("up").sum())
+        long_enough = sizes.filter(
+            pl.col("n") >= parameters.min_marked, pl.min_horizontal(pl.col("ups"), pl.col("n") - pl.col("ups")) >= 2
+        )
+        table = table.join(long_enough.select("run"), on="run", how="semi", maintain_order="left")
+        if table.is_empty():
+            break
+        found.append(_promising(table, parameters).with_columns(scale=pl.lit(float(scale))))
+    return pl.concat(found) if found else pl.DataFrame(schema=dict.fromkeys(("key", "scale", "begin", "end"), pl.Int64))
+
+
+def _promising(table: pl.DataFrame, parameters: PairParameters) -> pl.DataFrame:
+    """key, begin, end of runs that are long at their pace, or of which a side answers at a steady lag, or that are marked."""
+    same = pl.col("run") == pl.col("run").shift()
+    gap = (pl.when(same).then(pl.col("us").diff()) / 1e6).alias("gap")
+    flip = (same & (pl.col("up") != pl.col("up").shift())).alias("flip")
+    lag = pl.col("gap").add(1.0).log().cast(pl.Float32)
+    steady = [
+        pl.min_horizontal(
+            *(v.quantile(b) - v.quantile(a) for a, b in ((0.0, 0.5), (0.25, 0.75), (0.5, 1.0)))
+        ).alias(name)
+        for name, v in (("steady_up", lag.filter(pl.col("flip") & pl.col("up"))), ("steady_down", lag.filter(pl.col("flip") & ~pl.col("up"))))
+    ]  # fmt: skip
+    runs = (
+        table.lazy()
+        .with_columns(gap, flip)
+        .group_by("run")
+        .agg(
+            pl.col("key").first(), pl.col("signs").sum(), *steady, begin=pl.col("us").first(), end=pl.col("us").last(),
+            n=pl.len(), flips=pl.col("flip").sum(), usual=pl.col("gap").quantile(0.9),
+        )
+        .collect()
+    )  # fmt: skip
+    half = pl.col("flips") / 2
+    even = sum((half * (0.45 / (pl.col(c) / 1.35).clip(0.03, 0.45)).log()).fill_null(0.0) for c in ("steady_up", "steady_down"))
+    rare = people.RARITY * pl.max_horizontal(
+        (pl.col("flips") + 1) / _longest(people.ALTERNATING), pl.col("n") / _longest(people.BOTH_WAYS)
     )
-    return runs.join(long_enough.select("_run"), on="_run", how="semi", maintain_order="left").drop("_run")
+    return runs.filter(
+        (rare + even >= _SLACK * parameters.people_nats) & (pl.col("n") >= parameters.min_messages)
+        | (pl.col("signs") >= 0.25 * pl.col("n"))
+    ).select("key", "begin", "end")
 
 
-def _examine_pair(low: str, high: str, data: dict[str, list[Any]], parameters: PairParameters, search: PairSearch) -> list[Loop]:
-    times: list[float] = data["second"]
-    taken = [False] * len(times)
+def _longest(table: Sequence[tuple[float, float]]) -> pl.Expr:
+    """`people.longest` of the column `usual`, as an expression."""
+    at = pl.col("usual").clip(table[0][0], table[-1][0]).log()
+    out: pl.Expr = pl.lit(float(table[0][1]))
+    for (x0, y0), (x1, y1) in pairwise(table):
+        low, high = pl.lit(x0).log(), pl.lit(x1).log()
+        out = out + (at.clip(low, high) - low) / (high - low) * (y1 - y0)
+    return out
+
+
+def _examine_pair(
+    names: tuple[str, str], data: dict[str, list[Any]], spans: list[range], parameters: PairParameters, search: PairSearch
+) -> list[Loop]:
+    """The loops in some stretches of a pair's history; what one took is not looked at again."""
+    taken = [False] * len(data["row"])
+    at = {r: k for k, r in enumerate(data["row"])}
     found: list[Loop] = []
-    for scale in parameters.scales_s:
-        if scale > parameters.window_s:
+    for span in spans:
+        loop = examine(names, data, [k for k in span if not taken[k]], parameters)
+        if loop is None:
             continue
-        start = 0
-        for i in range(1, len(times) + 1):
-            if i < len(times) and times[i] - times[i - 1] <= scale:
-                continue
-            stretch = [k for k in range(start, i) if not taken[k]]
-            start = i
-            if len(stretch) < parameters.min_marked:
-                continue
-            loop = examine(low, high, data, stretch, parameters)
-            if loop is None:
-                continue
-            at = {r: k for k, r in enumerate(data["row"])}
-            first, last = at[loop.rows[0]], at[loop.rows[-1]]
-            if loop.verdict == "loop":
-                first, last = _with_the_rest(first, last, times, taken)
-                loop.rows = data["row"][first : last + 1]
-            taken[first : last + 1] = [True] * (last + 1 - first)
-            if loop.verdict != "loop":
-                search.set_aside[loop.verdict] = search.set_aside.get(loop.verdict, 0) + 1
-            found.append(loop)
+        first, last = at[loop.rows[0]], at[loop.rows[-1]]
+        if loop.verdict == "loop":
+            first, last = _with_the_rest(first, last, data, taken)
+            loop.rows = data["row"][first : last + 1]
+        else:
+            search.set_aside[loop.verdict] = search.set_aside.get(loop.verdict, 0) + 1
+        taken[first : last + 1] = [True] * (last + 1 - first)
+        found.append(loop)
     return found
 
 
-def _with_the_rest(first: int, last: int, times: list[float], taken: list[bool]) -> tuple[int, int]:
+def _with_the_rest(first: int, last: int, data: dict[str, list[Any]], taken: list[bool]) -> tuple[int, int]:
     """The run around a loop that was proved by a part of it: further messages of the two that follow as closely.
 
-    Where several messages are in flight, only a stretch in which they happen to alternate is proved at first.
+    Where several messages are in flight, only a stretch in which they happen to alternate is proved at first. A pause (a queue
+    that stood still) is no end where the two go on at the same pace after it.
     """
+    times, up = data["second"], data["up"]
     gaps = sorted(b - a for a, b in pairwise(times[first : last + 1]))
-    border = max(2 * gaps[int(0.95 * (len(gaps) - 1))], 15.0)
-    while first > 0 and not taken[first - 1] and times[first] - times[first - 1] <= border:
-        first -= 1
-    while last + 1 < len(times) and not taken[last + 1] and times[last + 1] - times[last] <= border:
-        last += 1
+    usual = max(2 * gaps[int(0.95 * (len(gaps) - 1))], 15.0)
+
+    def reach(at: int, step: int) -> int:
+        """How far the messages follow closely from `at` on."""
+        while 0 <= at + step < len(times) and not taken[at + step] and abs(times[at + step] - times[at]) <= usual:
+            at += step
+        return at
+
+    for step in (-1, 1):
+        at = last if step > 0 else first
+        while True:
+            at = reach(at, step)
+            beyond = at + step
+            if not 0 <= beyond < len(times) or taken[beyond] or abs(times[beyond] - times[at]) > max(10 * usual, 300.0):
+                break
+            end = reach(beyond, step)
+            ups = sum(up[min(beyond, end) : max(beyond, end) + 1])
+            if min(ups, abs(end - beyond) + 1 - ups) < 3:
+                break
+            at = end
+        first, last = (first, at) if step > 0 else (at, last)
     return first, last
 
 
-def examine(low: str, high: str, data: dict[str, list[Any]], stretch: list[int], parameters: PairParameters) -> Loop | None:
-    """Test one stretch of a pair's history; None where nothing speaks for a machine on both sides."""
+def examine(names: tuple[str, str], data: dict[str, list[Any]], stretch: list[int], parameters: PairParameters) -> Loop | None:
+    """Test one stretch of a pair's history, whole, then the part that keeps a rhythm; None where honest mail explains it."""
     times, up = data["second"], data["up"]
-    ups = [k for k in stretch if up[k]]
-    downs = [k for k in stretch if not up[k]]
-    if len(ups) < 2 or len(downs) < 2:
-        return None
-    gaps = [(times[b] - times[a], up[b], j) for j, (a, b) in enumerate(pairwise(stretch), 1) if up[a] != up[b]]
-    in_flight = len(gaps) < 0.75 * (len(stretch) - 1)
-    mixed = False
-    if in_flight:
-        stretch = _densest(stretch, times)
-        ups, downs = [k for k in stretch if up[k]], [k for k in stretch if not up[k]]
-        gaps = [(times[b] - times[a], up[b], j) for j, (a, b) in enumerate(pairwise(stretch), 1) if up[a] != up[b]]
-        if len(stretch) < parameters.min_in_flight:
-            return None
-        forward = rhythm.align([times[k] for k in downs], [times[k] for k in ups])
-        backward = rhythm.align([times[k] for k in ups], [times[k] for k in downs])
-        aligned = forward and backward and max(forward[1], backward[1]) <= parameters.max_wander
-        if aligned and forward and backward:
-            lag_up, lag_down = rhythm.lags(forward[0]), rhythm.lags(backward[0])
-        else:
-            mixed = True  # jitter has mixed them up; only a very long run of quick changes between the two can tell
-            lag_up = rhythm.lags([g for g, by_up, _ in gaps if by_up])
-            lag_down = rhythm.lags([g for g, by_up, _ in gaps if not by_up])
-        span = stretch
-    else:
-        lag_up = rhythm.lags([g for g, by_up, _ in gaps if by_up])
-        lag_down = rhythm.lags([g for g, by_up, _ in gaps if not by_up])
-        if lag_up is None or lag_down is None:
-            return None
-        keep = []
-        where = []
-        for gap, by_up, j in gaps:
-            lag = lag_up if by_up else lag_down
-            ratio = abs(_log_ratio(gap, lag.median_s))
-            keep.append(ratio <= max(3.0 * min(lag.spread, 0.6), 0.9) or abs(gap - lag.median_s) <= 2)
-            where.append(j)
-        first, last = rhythm.best_rhythm(keep)
-        if last < first:
-            return None
-        span = stretch[where[first] - 1 : where[last] + 1]
-        span = _widened(span, stretch, times, up)
-        if len(span) < parameters.min_share * len(stretch) and len(span) < 40:
-            return None  # a regular-looking piece picked out of an irregular stretch proves nothing; a finer scale may find it
-        inside = [(times[b] - times[a], up[b]) for a, b in pairwise(span) if up[a] != up[b]]
-        lag_up = rhythm.lags([g for g, b in inside if b])
-        lag_down = rhythm.lags([g for g, b in inside if not b])
-    if lag_up is None or lag_down is None or len(span) < parameters.min_marked:
-        return None
-    return judge(low, high, data, span, lag_up, lag_down, in_flight, mixed, parameters)
+    best: Loop | None = None
+    for span in (_without_ends(stretch, times), _steadiest(stretch, times, up)):
+        if len(span) < parameters.min_marked or best:
+            continue
+        best = judge(names, data, span, parameters)
+    return best
+
+
+def _without_ends(stretch: list[int], times: list[float]) -> list[int]:
+    """The largest piece of a stretch without a gap far above the usual ones."""
+    if len(stretch) < 3:
+        return stretch
+    gaps = sorted(times[b] - times[a] for a, b in pairwise(stretch))
+    border = max(20 * gaps[len(gaps) // 2], 3 * gaps[int(0.93 * (len(gaps) - 1))], 120.0)
+    pieces, piece = [], [stretch[0]]
+    for a, b in pairwise(stretch):
+        if times[b] - times[a] > border:
+            pieces.append(piece)
+            piece = []
+        piece.append(b)
+    return max([*pieces, piece], key=len)
+
+
+def _steadiest(stretch: list[int], times: list[float], up: list[bool]) -> list[int]:
+    """The part of a stretch in which the two take turns and answer near their usual lags."""
+    turns = [(times[b] - times[a], up[b], j) for j, (a, b) in enumerate(pairwise(stretch), 1) if up[a] != up[b]]
+    sides = {side: rhythm.lags([gap for gap, by, _ in turns if by is side]) for side in (True, False)}
+    if sides[True] is None or sides[False] is None:
+        return []
+    keep = []
+    for gap, by, _ in turns:
+        lag = sides[by]
+        assert lag is not None
+        keep.append(rhythm.is_near(gap, lag))
+    first, last = rhythm.best_rhythm(keep)
+    if last < first:
+        return []
+    return _widened(stretch[turns[first][2] - 1 : turns[last][2] + 1], stretch, times, up)
 
 
 def _widened(span: list[int], stretch: list[int], times: list[float], up: list[bool]) -> list[int]:
@@ -206,31 +271,12 @@ def _widened(span: list[int], stretch: list[int], times: list[float], up: list[b
     gaps = sorted(times[b] - times[a] for a, b in pairwise(span))
     border = max(3 * gaps[int(0.93 * (len(gaps) - 1))], 30.0)
     first, last = stretch.index(span[0]), stretch.index(span[-1])
-    while (
-        first > 0 and up[stretch[first - 1]] != up[stretch[first]] and times[stretch[first]] - times[stretch[first - 1]] <= border
-    ):
+
+    def goes_on(a: int, b: int) -> bool:
+        return up[stretch[a]] != up[stretch[b]] and times[stretch[b]] - times[stretch[a]] <= border
+
+    while first > 0 and goes_on(first - 1, first):
         first -= 1
-    while (
-        last + 1 < len(stretch)
-        and up[stretch[last + 1]] != up[stretch[last]]
-        and times[stretch[last + 1]] - times[stretch[last]] <= border
-    ):
+    while last + 1 < len(stretch) and goes_on(last, last + 1):
         last += 1
     return stretch[first : last + 1]
-
-
-def _densest(stretch: list[int], times: list[float]) -> list[int]:
-    """The largest piece of a stretch without a gap far above the usual one."""
-    gaps = sorted(times[b] - times[a] for a, b in pairwise(stretch))
-    border = max(20 * gaps[len(gaps) // 2], 120.0)
-    pieces, piece = [], [stretch[0]]
-    for a, b in pairwise(stretch):
-        if times[b] - times[a] > border:
-            pieces.append(piece)
-            piece = []
-        piece.append(b)
-    return max([*pieces, piece], key=len)
-
-
-def _log_ratio(a: float, b: float) -> float:
-    return math.log(max(a, 0.7) / max(b, 0.7))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from maillog_forensics import schema
 from maillog_forensics.errors import GrammarError
@@ -35,6 +36,8 @@ class Plan:
     tags: tuple[tuple[Format, Compiled], ...]
     parts: tuple[tuple[Format, Compiled], ...] = ()
     claims: dict[str, frozenset[str]] = field(default_factory=dict)
+    memory: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """What was worked out once for this grammar, by who needs it."""
 
 
 def compile_grammar(grammar: Grammar) -> Plan:

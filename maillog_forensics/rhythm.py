@@ -1,8 +1,7 @@
 """Telling machines from people by when they answer.
 
-A loop of new messages leaves no mark but its rhythm: both sides answer quickly or regularly, again and again, one after
-the other. The thresholds are what people were measured to do in two public mail collections (803 days of a European
-institution, 327,336 mails; Enron), with a margin; they are given beside each number.
+A loop of new messages leaves no mark but its rhythm: both sides answer, again and again, one after the other, and its phase
+drifts as delays add up, while a schedule keeps its phase. What people do is in `people`.
 """
 
 from __future__ import annotations
@@ -13,11 +12,7 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from statistics import median
 
-HUMAN_RUNS = ((15.0, 4), (60.0, 8), (120.0, 11), (300.0, 17), (600.0, 39), (7200.0, 60), (86400.0, 120))
-"""Longest strict alternation A>B>A>… seen among people, by the gap that was never exceeded (15 s and 1 day extrapolated)."""
-
-SHORTEST_CLOCK_S = 12.0
-"""Nobody schedules mail more often; a shorter period is a machine's own."""
+from maillog_forensics import people
 
 ROUND_PERIODS = (15, 20, 30, 45, 60, 90, 120, 180, 300, 600, 900, 1200, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
 """Periods that people give to schedulers (seconds)."""
@@ -64,30 +59,10 @@ def lags(values: list[float]) -> Lags | None:
     return Lags(len(values), median(values), spread)
 
 
-def longest_human_run(gap_s: float) -> float:
-    """How many alternating messages people were seen to write with no gap above `gap_s` (log-linear between the measurements)."""
-    if gap_s <= HUMAN_RUNS[0][0]:
-        return HUMAN_RUNS[0][1]
-    for (x0, y0), (x1, y1) in itertools.pairwise(HUMAN_RUNS):
-        if gap_s <= x1:
-            return y0 + (y1 - y0) * (math.log(gap_s) - math.log(x0)) / (math.log(x1) - math.log(x0))
-    return HUMAN_RUNS[-1][1]
-
-
-def regularity_limit(messages: int) -> float:
-    """Spread below which a run of so many messages is not people's (their minimum: 0.27 for 8 and more, 0.50 for 20 and more)."""
-    table = ((8, 0.06), (12, 0.20), (16, 0.27), (20, 0.33), (40, 0.43))
-    if messages < table[0][0]:
-        return 0.0
-    for (x0, y0), (x1, y1) in itertools.pairwise(table):
-        if messages <= x1:
-            return y0 + (y1 - y0) * (messages - x0) / (x1 - x0)
-    return table[-1][1]
-
-
-def loosest_spread(messages: int) -> float:
-    """Spread above which even a run longer than people's is not taken for a machine's; long runs may be jittered by queues."""
-    return 0.45 if messages < 40 else 0.50 if messages < 80 else 0.60
+def is_near(lag_s: float, usual: Lags) -> bool:
+    """Whether a lag is near the usual one: within a few spreads, or two seconds."""
+    ratio = abs(math.log(max(lag_s, 0.7) / max(usual.median_s, 0.7)))
+    return ratio <= max(3.0 * min(usual.spread, 0.6), 0.9) or abs(lag_s - usual.median_s) <= 2
 
 
 def clock(times: list[float]) -> Clock | None:
@@ -120,15 +95,15 @@ def clock(times: list[float]) -> Clock | None:
     bottom = sum(d * d for d in turns)
     correlation = top / bottom if bottom > 0 else 0.0
     drift = sd_rest / sd_turn if sd_turn > 0 else 0.0
-    if slope < SHORTEST_CLOCK_S:
+    if slope < people.SHORTEST_CLOCK_S:
         return Clock(slope, drift, correlation, False, False)
     near = any(abs(slope - p) <= 0.004 * p + 0.05 for p in ROUND_PERIODS)
     if sd_turn < 1e-9:
         follows = True
     elif n >= 24:
-        follows = (drift < 0.85 and correlation < -0.28) or (near and drift < 1.0)
+        follows = (drift < 0.85 and correlation < -0.28) or (near and drift < 0.85 and correlation < -0.2)
     elif n >= 12:  # a loop's residual is hardly larger than a clock's yet: only a round period or both signs together tell
-        follows = (drift < 0.75 and correlation < -0.38) or (near and drift < 0.95)
+        follows = (drift < 0.75 and correlation < -0.38) or (near and drift < 0.85 and correlation < -0.2)
     else:
         follows = near and sd_rest < 0.02 * slope
     return Clock(slope, drift, correlation, follows, near)
@@ -145,6 +120,16 @@ def best_rhythm(marks: list[bool], penalty: float = 2.0) -> tuple[int, int]:
         elif total > best:
             best, best_at = total, (start, i)
     return best_at
+
+
+def in_turn(asked: list[float], answered: list[float]) -> list[float]:
+    """Lags when each answer belongs to the earliest question that is still open."""
+    out, i = [], 0
+    for at in answered:
+        if i < len(asked) and asked[i] <= at:
+            out.append(at - asked[i])
+            i += 1
+    return out
 
 
 def align(asked: list[float], answered: list[float], max_in_flight: int = 8) -> tuple[list[float], float] | None:

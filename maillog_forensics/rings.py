@@ -1,37 +1,46 @@
-"""Rings of new messages through three to eight mailboxes: each hop writes a message of its own to the next."""
+"""Rings of new messages through three to eight mailboxes: each hop writes a message of its own to the next.
+
+Where a hop is not in our logs, the ring shows as relays that the next message comes back to in step: an open ring.
+"""
 
 from __future__ import annotations
 
-import itertools
+import math
+from collections import Counter
 from dataclasses import dataclass, field
 from itertools import pairwise
-from statistics import median
-from typing import Any
+from typing import Literal
 
 import networkx as nx
 import polars as pl
 
-from maillog_forensics import rhythm
+from maillog_forensics import people, relays, rhythm
 from maillog_forensics.findings import LookAlike, LoopType
+from maillog_forensics.graph import Graph
 from maillog_forensics.language import said
 from maillog_forensics.loops import Loop, Step
+from maillog_forensics.relays import Relays, Run
 
 
 @dataclass(frozen=True)
 class CycleParameters:
-    """Thresholds of `find_cycles`."""
+    """Thresholds of `find_cycles`; evidence is in nats, see `people`."""
 
     window_s: float = 4 * 3600
     min_turns: int = 3
     max_length: int = 8
-    max_cycles: int = 20_000
+    max_cycles: int = 5_000
     """Budget of cycles looked at in one component; its exhaustion is reported."""
-    min_cover: float = 0.85
-    """A chain of six turns and more that leaves hardly a message of its arrows out is no chance, however uneven its lags."""
-    slowest_s: float = 3600.0
-    """… as long as the slowest mailbox passes on within this."""
-    max_imbalance: float = 3.0
-    """In a ring every arrow is used about as often; arrows whose numbers differ more don't belong together."""
+    ring_nats: float = 16.0
+    """For a ring of which every hop is seen."""
+    relay_nats: float = 12.0
+    """For a relay, of which alone an open ring shows."""
+    return_nats: float = 6.0
+    """For what comes back to it, outside our logs: an honest forwarder is a relay too, and people may write to it quickly."""
+    own_pace_nats: float = -2.5
+    """Against a program that writes to a forwarder at a pace of its own."""
+    min_open_turns: int = 8
+    marked_share: float = 0.6
 
 
 @dataclass
@@ -43,13 +52,13 @@ class CycleSearch:
     set_aside: dict[str, int] = field(default_factory=dict)
 
 
-def find_cycles(edges: pl.DataFrame, parameters: CycleParameters = CycleParameters()) -> tuple[list[Loop], CycleSearch]:
+def find_cycles(graph: Graph, parameters: CycleParameters = CycleParameters()) -> tuple[list[Loop], CycleSearch]:
     """Find rings of new messages.
 
     Parameters
     ----------
-    edges
-        Table of `graph.EDGES`.
+    graph
+        The mail graph; its edges are sorted by `sent`.
 
     Returns
     -------
@@ -57,262 +66,223 @@ def find_cycles(edges: pl.DataFrame, parameters: CycleParameters = CycleParamete
 
     Notes
     -----
-    Narrowed down in polars: arrows used at least `min_turns` times; mailboxes with a way in and a way out; pairs of
-    arrows u>v, v>w in which a message on the first is followed on the second with a steady or short lag. What is left
-    is a small graph of arrows, whose cycles networkx enumerates with a length bound and a budget. Cost: as-of joins,
-    n log n. Known false positives: schedulers that happen to be chained; they keep their phase and are set aside.
+    `relays` narrows the graph to runs of arrows that keep step. What is left is a small graph of runs, whose cycles networkx
+    enumerates in each strongly connected component with a length bound and a budget; a ring must be more than chance:
+    its hops answer at times of their own, and keep step. Cost: that of `relays`, plus the budget. Known false positives:
+    schedulers that happen to be chained; they keep their phase and are set aside.
 
     References
     ----------
     Gupta & Suzumura, Finding all bounded-length simple cycles in a directed graph (2021); networkx.simple_cycles.
     """
     search = CycleSearch()
-    numbered = (
-        edges.with_row_index("row")
-        .filter(pl.col("sender") != pl.col("recipient"))
-        .with_columns(second=pl.col("sent").dt.epoch("us") / 1e6)
-    )
-    arrows = numbered.group_by("sender", "recipient").agg(n=pl.len()).filter(pl.col("n") >= parameters.min_turns)
-    arrows = _trim(arrows)
-    if arrows.is_empty():
-        return [], search
-    numbered = numbered.join(arrows.select("sender", "recipient"), on=["sender", "recipient"], how="semi")
-    following = _followed(numbered, arrows, parameters)
-    graph = nx.DiGraph()
-    for u, v, w in following.select("u", "v", "w").iter_rows():
-        graph.add_edge((u, v), (v, w))
+    found = relays.find_relays(graph, parameters.window_s, parameters.min_turns)
     loops: list[Loop] = []
-    seen: set[frozenset[str]] = set()
-    for component in sorted(nx.strongly_connected_components(graph), key=lambda c: sorted(c)):
+    used: set[int] = set()
+    for cycle in _cycles(found, parameters, search):
+        if used.isdisjoint(cycle):
+            loop = _closed(cycle, found, graph, parameters, search)
+            if loop:
+                used |= set(cycle)
+                loops.append(loop)
+    return loops + _open_rings(found, used, graph, parameters, search), search
+
+
+def _cycles(found: Relays, parameters: CycleParameters, search: CycleSearch) -> list[list[int]]:
+    """Cycles of runs through three to `max_length` different mailboxes; the longest first, so that a ring is found as a whole."""
+    links = nx.DiGraph(found.pairs)
+    out = []
+    for component in sorted(nx.strongly_connected_components(links), key=min):
         if len(component) < 3:
             continue
         budget = parameters.max_cycles
-        for cycle in nx.simple_cycles(graph.subgraph(component), length_bound=parameters.max_length):
+        for cycle in nx.simple_cycles(links.subgraph(sorted(component)), length_bound=parameters.max_length):
             budget -= 1
             if budget < 0:
                 search.truncated += 1
                 break
-            members = [arrow[0] for arrow in cycle]
-            if len(members) < 3 or len(set(members)) != len(members) or frozenset(members) in seen:
-                continue
-            search.candidates += 1
-            loop = _examine(members, numbered, parameters, search)
-            if loop:
-                seen.add(frozenset(members))
-                loops.append(loop)
-    return loops, search
+            boxes = [found.runs[run].origin for run in cycle]
+            if len(boxes) >= 3 and len(set(boxes)) == len(boxes):
+                out.append(cycle)
+    search.candidates += len(out)
+    return sorted(out, key=lambda c: (-sum(len(found.runs[r].times) for r in c) / len(c), -len(c), min(c)))
 
 
-def _trim(arrows: pl.DataFrame) -> pl.DataFrame:
-    """Drop arrows from mailboxes without a way in, and to mailboxes without a way out, until none is left."""
-    while True:
-        kept = arrows.filter(
-            pl.col("sender").is_in(arrows["recipient"].implode()) & pl.col("recipient").is_in(arrows["sender"].implode())
-        )
-        if kept.height == arrows.height:
-            return kept
-        arrows = kept
-
-
-def _followed(numbered: pl.DataFrame, arrows: pl.DataFrame, parameters: CycleParameters) -> pl.DataFrame:
-    """Pairs of arrows u>v, v>w where the second follows the first like clockwork."""
-    first = arrows.select(u="sender", v="recipient", n1="n")
-    second = arrows.select(v="sender", w="recipient", n2="n")
-    pairs = first.join(second, on="v").filter(pl.col("u") != pl.col("w"))
-    pairs = pairs.filter(pl.max_horizontal("n1", "n2") <= parameters.max_imbalance * pl.min_horizontal("n1", "n2") + 2)
-    came = (
-        numbered.select(u="sender", v="recipient", second="second")
-        .join(pairs.select("u", "v", "w"), on=["u", "v"])
-        .sort("second")
-    )
-    went = numbered.select(v="sender", w="recipient", second="second", next="second").sort("second")
-    joined = came.join_asof(
-        went,
-        on="second",
-        by=["v", "w"],
-        strategy="forward",
-        tolerance=parameters.window_s,
-        allow_exact_matches=True,
-        check_sortedness=False,
-    ).drop_nulls("next")
-    lag = (pl.col("next") - pl.col("second")).clip(lower_bound=0.7).log()
-    return (
-        joined.group_by("u", "v", "w")
-        .agg(count=pl.len(), middle=lag.median(), deviation=(lag - lag.median()).abs().median() * 1.4826)
-        .filter(pl.col("count") >= parameters.min_turns, (pl.col("deviation") <= 1.1) | (pl.col("middle") <= 4.1))
-        .sort("u", "v", "w")
-    )
-
-
-def _examine(members: list[str], numbered: pl.DataFrame, parameters: CycleParameters, search: CycleSearch) -> Loop | None:
-    """Follow a token round the ring and test the rhythm of every arrow."""
-    k = len(members)
-    arrows = []
-    for i in range(k):
-        part = numbered.filter(pl.col("sender") == members[i], pl.col("recipient") == members[(i + 1) % k]).sort(
-            "second", "order"
-        )
-        arrows.append(
-            part.select("row", "second", "is_null", "is_automatic", "is_linked", "transport", "host", "logical").to_dict(
-                as_series=False
-            )
-        )
-    seconds = [a["second"] for a in arrows]
-    chain = _steadiest_piece(_longest_chain(seconds, parameters.window_s), seconds)
-    if len(chain) < max(2 * k, parameters.min_turns * k - 1):
+def _closed(cycle: list[int], found: Relays, graph: Graph, parameters: CycleParameters, search: CycleSearch) -> Loop | None:
+    """A ring of which every hop is seen, if it is one."""
+    runs = [found.runs[r] for r in cycle]
+    begin, end = _common(runs)
+    k = len(runs)
+    n = sum(sum(begin <= t <= end for t in r.times) for r in runs)
+    if n < max(2 * k, parameters.min_turns * k - 1):
         return None
-    lag_values: list[list[float]] = [[] for _ in range(k)]
-    times: list[list[float]] = [[] for _ in range(k)]
-    rows: list[int] = []
-    previous: float | None = None
-    marked, nulls, linked = [0] * k, [0] * k, [0] * k
-    for arrow, index in chain:
-        at = arrows[arrow]["second"][index]
-        if previous is not None:
-            lag_values[arrow].append(at - previous)
-        previous = at
-        times[arrow].append(at)
-        rows.append(arrows[arrow]["row"][index])
-        marked[arrow] += bool(arrows[arrow]["is_automatic"][index] or arrows[arrow]["is_linked"][index])
-        nulls[arrow] += bool(arrows[arrow]["is_null"][index])
-        linked[arrow] += bool(arrows[arrow]["is_linked"][index])
-    steps = []
-    for i in range(k):
-        steps.append(
-            Step(
-                members[i],
-                members[(i + 1) % k],
-                times[i],
-                rhythm.lags(lag_values[i]),
-                nulls[i],
-                marked[i],
-                linked[i],
-                next((t for t in arrows[i - 1]["transport"] if t), "") or "",
-                next((h for h in arrows[i]["host"] if h), "") or "",
-            )
-        )
-    n = len(chain)
-    if any(s.lags is None for s in steps):
+    told = [relays.evidence(a, b, begin, end) for a, b in zip(runs, runs[1:] + runs[:1])]
+    answering = sum(nats for nats, _, _ in told)
+    stepping = sum(nats for _, nats, _ in told) * (k - 1) / k  # the last step follows from the others
+    steps = _steps(runs, [lags for *_, lags in told[-1:] + told[:-1]], begin, end, graph)
+    all_marked = all(s.marked >= parameters.marked_share * len(s.times) for s in steps)
+    if not all_marked and answering + stepping < parameters.ring_nats:
         return None
-    limit = rhythm.regularity_limit(n)
-    worst = max(s.lags.spread for s in steps if s.lags)
-    slowest = max(s.lags.median_s for s in steps if s.lags)
-    all_marked = all(s.marked >= 0.6 * len(s.times) for s in steps)
-    regular = worst <= limit
-    enough = min(len(t) for t in times) >= 6
-    quick = n >= 1.35 * rhythm.longest_human_run(slowest * 1.5) + 2 and worst <= (1.2 if enough else 0.6)
-    complete = enough and n >= parameters.min_cover * sum(len(a["second"]) for a in arrows) and slowest <= parameters.slowest_s
-    if not (all_marked or regular or quick or complete):
-        return None
-    turning = rhythm.clock(times[0])
-    follows = bool(turning and turning.is_clock and turning.is_round) and not all_marked
-    if follows:
-        search.set_aside["schedulers of one period"] = search.set_aside.get("schedulers of one period", 0) + 1
     factors: list[tuple[str, float | str, str, bool, str]] = [
         (
-            said("regularity"),
-            round(worst, 3),
-            f"<= {limit:.2f}",
-            regular,
-            said(
-                "the least regular of %(k)s mailboxes varies by %(spread)s (standard deviation of the log lag) over %(n)s messages",
-                k=k,
-                spread=round(worst, 2),
-                n=n,
-            ),
+            said("keeping step"), round(stepping, 1), "", stepping > 0,
+            said("%(n)s messages on %(k)s arrows, none of which gets ahead of the next", n=n, k=k),
         ),
         (
-            said("length of the chain"),
-            n,
-            f">= {parameters.min_turns * k}",
-            True,
-            said(
-                "%(n)s messages follow each other round %(k)s mailboxes without a break, the slowest answering in %(s)s s",
-                n=n,
-                k=k,
-                s=round(slowest),
-            ),
+            said("answering"), round(answering, 1), "", answering > 0,
+            said("each of the %(k)s mailboxes writes at a time of its own after what it got", k=k),
         ),
-    ]
-    rows = _all_of_the_run(arrows, rows)
-    period = [b - a for a, b in zip(times[0], times[0][1:])]
-    known = rhythm.lags(period)
+        (
+            said("evidence"), round(answering + stepping, 1), f">= {parameters.ring_nats:g}", answering + stepping >= parameters.ring_nats,
+            said("against chance and people in a circle, in nats"),
+        ),
+    ]  # fmt: skip
+    return _loop(runs, steps, begin, end, factors, all_marked, search)
+
+
+def _open_rings(found: Relays, used: set[int], graph: Graph, parameters: CycleParameters, search: CycleSearch) -> list[Loop]:
+    """Relays to which the next message comes back in step, by a way that our logs do not show."""
+    kept: list[_Open] = []
+    tried = Counter(found.runs[came].target for came, _ in found.pairs)
+    for came, went in found.pairs:
+        runs = [found.runs[came], found.runs[went]]
+        if came in used or went in used or min(len(r.times) for r in runs) < parameters.min_open_turns:
+            continue
+        search.candidates += 1
+        begin, end = _common(runs)
+        asked, passed = ([t for t in r.times if begin <= t <= end] for r in runs)
+        if min(len(asked), len(passed)) < parameters.min_open_turns:
+            continue
+        there, stepping, lags = relays.evidence(runs[0], runs[1], begin, end)
+        back, _, returns = relays.evidence(runs[1], runs[0], begin, end)
+        coming = back + people.rarity(asked, None, people.ONE_WAY)
+        coming -= math.log(tried[runs[0].target])  # a hub has as many chances
+        if min(there, back) < 0 or there + stepping < parameters.relay_nats or coming < 0.5 * parameters.return_nats:
+            continue
+        if people.against_own_pace(asked, passed) >= parameters.own_pace_nats:
+            kept.append(_Open(begin, end, runs, [returns, lags], there + stepping, coming))
+    loops = []
+    for ring in _joined(kept):
+        if ring.coming < parameters.return_nats:
+            continue
+        runs = ring.runs
+        words = said(
+            "what %(last)s gets is followed by the next message of %(first)s at a time of its own, by a way outside these logs",
+            last=graph.name(runs[-1].target),
+            first=graph.name(runs[0].origin),
+        )
+        factors: list[tuple[str, float | str, str, bool, str]] = [
+            (
+                said("passing on"), round(ring.passing, 1), f">= {parameters.relay_nats:g}", True,
+                said("each message in has one of its own that goes out, in step"),
+            ),
+            (said("coming back"), round(ring.coming, 1), f">= {parameters.return_nats:g}", True, words),
+        ]  # fmt: skip
+        steps = _steps(runs, ring.waits, ring.begin, ring.end, graph)
+        loops.append(_loop(runs, steps, ring.begin, ring.end, factors, False, search))
+    return loops
+
+
+@dataclass(frozen=True)
+class _Open:
+    """An open ring: its span, runs, the lags of each, and the evidence for passing on and for coming back."""
+
+    begin: float
+    end: float
+    runs: list[Run]
+    waits: list[list[float]]
+    passing: float
+    coming: float
+
+
+def _joined(kept: list[_Open]) -> list[_Open]:
+    """Open rings that turn together are parts of one ring."""
+    out: list[_Open] = []
+    for one in sorted(kept, key=lambda x: (x.begin, -x.passing)):
+        turn = 2 * _usual_gap(one.runs[0].times) + 60
+        for i, other in enumerate(out):
+            new = [k for k, r in enumerate(one.runs) if r not in other.runs]
+            together = abs(other.begin - one.begin) <= turn and abs(other.end - one.end) <= turn
+            if not new or (together and relays.evidence(other.runs[-1], one.runs[0], one.begin, one.end)[1] >= 5):
+                out[i] = _Open(
+                    min(other.begin, one.begin),
+                    max(other.end, one.end),
+                    other.runs + [one.runs[k] for k in new],
+                    other.waits + [one.waits[k] for k in new],
+                    other.passing + one.passing * bool(new),
+                    other.coming + one.coming * bool(new),
+                )
+                break
+        else:
+            out.append(one)
+    return out
+
+
+def _common(runs: list[Run]) -> tuple[float, float]:
+    """The largest piece of the runs' common history without a pause far above the usual ones."""
+    times = sorted(t for r in runs for t in r.times)
+    gaps = sorted(b - a for a, b in pairwise(times))
+    border = max(20 * gaps[len(gaps) // 2], 3 * gaps[int(0.93 * (len(gaps) - 1))], 120.0)
+    pieces, start = [], 0
+    for i in range(1, len(times) + 1):
+        if i == len(times) or times[i] - times[i - 1] > border:
+            pieces.append((i - start, times[start], times[i - 1]))
+            start = i
+    _, begin, end = max(pieces)
+    return begin, end
+
+
+def _usual_gap(times: list[float]) -> float:
+    gaps = sorted(b - a for a, b in pairwise(times))
+    return gaps[int(0.93 * (len(gaps) - 1))] if gaps else 0.0
+
+
+def _steps(runs: list[Run], lags: list[list[float]], begin: float, end: float, graph: Graph) -> list[Step]:
+    """The arrows of a ring, with what the log says of their messages."""
+    steps = []
+    for run, own in zip(runs, lags):
+        rows = [row for t, row in zip(run.times, run.rows) if begin <= t <= end]
+        facts = graph.edges[rows].select(
+            nulls=pl.col("is_null").sum(), marked=(pl.col("is_automatic") | pl.col("is_linked")).sum(), linked=pl.col("is_linked").sum()
+        )  # fmt: skip
+        nulls, marked, linked = facts.row(0)
+        times = [t for t in run.times if begin <= t <= end]
+        names = graph.name(run.origin), graph.name(run.target)
+        steps.append(Step(*names, times, rhythm.lags(own), nulls, marked, linked))
+    return steps
+
+
+def _loop(
+    runs: list[Run],
+    steps: list[Step],
+    begin: float,
+    end: float,
+    factors: list[tuple[str, float | str, str, bool, str]],
+    all_marked: bool,
+    search: CycleSearch,
+) -> Loop:
+    clock = rhythm.clock(steps[0].times)
+    follows = bool(clock and clock.is_clock and clock.is_round) and not all_marked
+    name = said("schedulers of one period")
+    if follows:
+        search.set_aside[name] = search.set_aside.get(name, 0) + 1
+    members = tuple(dict.fromkeys(m for s in steps for m in (s.origin, s.target)))
+    rows = sorted((t, row) for run in runs for t, row in zip(run.times, run.rows) if begin <= t <= end)
+    period = rhythm.lags([b - a for a, b in pairwise(steps[0].times)])
+    level: Literal["proven", "likely", "possible"] = "possible" if follows else "proven" if all_marked else "likely"
     return Loop(
         LoopType.AUTO_RESPONSE,
-        tuple(members),
-        rows,
+        members,
+        [row for _, row in rows],
         steps,
-        "possible" if follows else "proven" if all_marked else "likely",
+        level,
         0.4 if follows else 0.95 if all_marked else 0.85,
         factors,
         [
-            LookAlike(
-                name=said("schedulers of one period"),
-                ruled_out=not follows,
-                reason=said("the phase of the turns drifts") if not follows else said("the turns keep to a clock"),
-            ),
-            LookAlike(
-                name=said("people writing in a circle"),
-                ruled_out=True,
-                reason=said("every mailbox passes on within a steady time"),
-            ),
+            LookAlike(name=name, ruled_out=not follows, reason=said("the turns keep to a clock") if follows else said("the phase of the turns drifts")),
+            LookAlike(name=said("people writing in a circle"), ruled_out=True, reason=said("every mailbox passes on in step, and at a time of its own")),
         ],
-        turns=n // k,
-        period_s=known.median_s if known else None,
-        verdict="schedulers of one period" if follows else "loop",
-    )
-
-
-def _steadiest_piece(chain: list[tuple[int, int]], times: list[list[float]]) -> list[tuple[int, int]]:
-    """The longest piece of a chain without a wait far above the usual one of its arrow: other mail on the arrows may prolong it."""
-    waits = [times[b][j] - times[a][i] for (a, i), (b, j) in pairwise(chain)]
-    usual = {a: median([w for w, (b, _) in zip(waits, chain[1:]) if b == a] or [0.0]) for a, _ in chain}
-    pieces, piece = [], chain[:1]
-    for wait, step in zip(waits, chain[1:]):
-        if wait > 20 * usual[step[0]] + 60:
-            pieces.append(piece)
-            piece = []
-        piece.append(step)
-    return max([*pieces, piece], key=len)
-
-
-def _all_of_the_run(arrows: list[dict[str, list[Any]]], rows: list[int]) -> list[int]:
-    """The rows of the chain, and of other messages on its arrows in the same run (several may be in flight)."""
-    everything = sorted((t, row) for a in arrows for t, row in zip(a["second"], a["row"]))
-    gaps = sorted(b - a for (a, _), (b, _) in itertools.pairwise(everything))
-    border = max(20 * gaps[len(gaps) // 2], 120.0)
-    runs: list[list[tuple[float, int]]] = [[everything[0]]]
-    for before, at in itertools.pairwise(everything):
-        if at[0] - before[0] > border:
-            runs.append([])
-        runs[-1].append(at)
-    mine = set(rows)
-    return [row for run in runs if any(r in mine for _, r in run) for _, row in run]
-
-
-def _longest_chain(times: list[list[float]], window_s: float) -> list[tuple[int, int]]:
-    """The longest sequence arrow 0, 1, …, k-1, 0, … in which each message is the first on its arrow after the one before.
-
-    A token that waits longer than `window_s` ends the chain; the next one begins where it ended.
-    """
-    k = len(times)
-    best: list[tuple[int, int]] = []
-    starts = sorted((t, arrow, i) for arrow, series in enumerate(times) for i, t in enumerate(series))
-    used: set[tuple[int, int]] = set()
-    for _, arrow, index in starts:
-        if (arrow, index) in used:
-            continue
-        chain = [(arrow, index)]
-        while True:
-            a, i = chain[-1]
-            following = (a + 1) % k
-            j = rhythm.next_after(times[following], times[a][i])
-            while j < len(times[following]) and (following, j) in used:
-                j += 1
-            if j >= len(times[following]) or times[following][j] - times[a][i] > window_s or (following, j) == chain[0]:
-                break
-            chain.append((following, j))
-            used.add((following, j))
-        if len(chain) > len(best):
-            best = chain
-    return best
+        turns=min(len(s.times) for s in steps),
+        period_s=period.median_s if period else None,
+        verdict=name if follows else "loop",
+    )  # fmt: skip

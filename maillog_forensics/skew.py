@@ -10,6 +10,8 @@ from maillog_forensics.correlate import Mail
 
 MIN_LINKS = 4
 """Hand-overs that must agree before a clock is called wrong."""
+MAX_LINKS = 200_000
+"""So many hand-overs are looked at."""
 MIN_SKEW_S = 3.0
 MAX_SKEW_S = 900.0
 
@@ -20,13 +22,22 @@ def offsets(mail: Mail) -> dict[str, float]:
     Only hosts whose clock differs by more than `MIN_SKEW_S` are named. A message is logged as handed over within a
     second or two of its arrival on the next host; the median of that difference is the skew, whatever single messages did.
     """
+    messages, deliveries = mail.messages.lazy(), mail.deliveries.lazy()
+    if messages.select(pl.col("host_key").n_unique()).collect().item() < 2:
+        return {}
+    gone = deliveries.filter(pl.col("next_queue_id").is_not_null(), pl.col("event") == "deliver")
+    every = max(1, gone.select(pl.len()).collect().item() // MAX_LINKS)  # a median needs no more
     given = (
-        mail.deliveries.filter(pl.col("next_queue_id").is_not_null(), pl.col("event") == "deliver")
-        .select("mid", "next_queue_id", gone="last")
-        .join(mail.messages.select("mid", "host_key"), on="mid")
+        gone.select("mid", "next_queue_id", gone="last")
+        .gather_every(every)
+        .join(messages.select("mid", "host_key"), on="mid")
+        .collect()
     )
-    taken = mail.messages.filter(pl.col("queue_id").is_not_null()).select(
-        next_queue_id="queue_id", other="host_key", came="first"
+    taken = (
+        messages.select("host_key", "first", next_queue_id="queue_id")
+        .join(given.lazy().select("next_queue_id").unique(), on="next_queue_id", how="semi")
+        .select("next_queue_id", other="host_key", came="first")
+        .collect()
     )
     pairs = given.join(taken, on="next_queue_id").filter(pl.col("host_key") != pl.col("other"))
     # a queue id may be used again: of several candidates the nearest in time is meant

@@ -224,11 +224,6 @@ def _table(data: bytes, encoding: str, first: int, offset: int) -> tuple[pl.Data
     return table, cut
 
 
-def lines_of(data: bytes, line: int, offset: int) -> pl.DataFrame:
-    """The lines of a part of a UTF-8 log that begins with line number `line` at `offset`, as a chunk has them."""
-    return _table(data.removesuffix(b"\n"), "utf-8", line, offset)[0]
-
-
 def _lines(data: bytes) -> pl.Series | None:
     """The lines of UTF-8 text; None where it is none."""
     if data and b"\r" not in data and not data.endswith(b"\n"):  # polars would take these for ends of lines
@@ -240,6 +235,11 @@ def _lines(data: bytes) -> pl.Series | None:
         return pl.Series("text", [data.decode()]).str.split("\n").explode()
     except UnicodeDecodeError:
         return None
+
+
+def lines_of(data: bytes, line: int, offset: int) -> pl.DataFrame:
+    """The lines of a part of a UTF-8 log that begins with line number `line` at `offset`, as a chunk has them."""
+    return _table(data.removesuffix(b"\n"), "utf-8", line, offset)[0]
 
 
 def _split_wide(data: bytes, newline: bytes) -> list[bytes]:

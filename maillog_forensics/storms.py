@@ -10,6 +10,7 @@ import polars as pl
 
 from maillog_forensics.correlate import Mail
 from maillog_forensics.findings import StormType
+from maillog_forensics.graph import Graph
 from maillog_forensics.language import said
 
 
@@ -35,7 +36,7 @@ class Storm:
 
     target: str
     type: StormType
-    logicals: list[str]
+    logicals: list[int]
     mids: list[int]
     times: list[float]
     origins: dict[str, int]
@@ -57,20 +58,21 @@ class StormSearch:
     set_aside: dict[str, int] = field(default_factory=dict)
 
 
-def notifications(mail: Mail, authors: pl.DataFrame) -> pl.DataFrame:
-    """One row for each notification and recipient: logical, mid, to_box, first, second, origin, code, outcome words, parent facts.
+def notifications(mail: Mail, graph: Graph) -> pl.DataFrame:
+    """One row for each notification and recipient: logical, recipient, second, mids, origin, code, event, parent facts.
 
-    Parameters
-    ----------
-    authors
-        The edges; rows with `is_notification`, or null senders that no responder wrote, are notifications.
+    Edges that are notifications, and null senders that no responder wrote, are taken.
     """
-    rows = authors.filter(pl.col("is_notification") | (pl.col("is_null") & ~pl.col("is_linked")))
-    stays = mail.messages.filter(pl.col("from_box").is_in(["", None]) | pl.col("is_notification")).select(
-        "logical", "mid", "host", "host_key", "client_host", "parent", "sender", "first"
-    )
+    edges = graph.edges.filter(pl.col("is_notification") | (pl.col("is_null") & ~pl.col("is_linked")))
+    rows = graph.with_names(edges).select("logical", "recipient", "sent")
+    mids = graph.stays.lazy().join(rows.lazy().select("logical").unique(), on="logical", how="semi")
+    messages = mail.messages.lazy()
+    null = pl.col("from_box").is_null() | (pl.col("from_box") == "") | pl.col("is_notification")
     origin = (
-        stays.sort("first")
+        messages.filter(null)
+        .select("mid", "host", "host_key", "client_host", "parent", "sender", "first")
+        .join(mids, on="mid")
+        .sort("first", "mid")
         .group_by("logical", maintain_order=True)
         .agg(
             origin=pl.coalesce(
@@ -82,36 +84,38 @@ def notifications(mail: Mail, authors: pl.DataFrame) -> pl.DataFrame:
             parent=pl.col("parent").drop_nulls().first(),
             double=pl.col("sender").str.starts_with("double-bounce@").any(),
         )
+        .collect()
     )
+    parent = origin.lazy().select(mid="parent").drop_nulls().unique()
     failed = (
-        mail.deliveries.filter(pl.col("event").is_in(["bounce", "expire", "defer"]))
+        mail.deliveries.lazy()
+        .filter(pl.col("event").is_in(["bounce", "expire", "defer"]))
+        .join(parent, on="mid", how="semi")
         .group_by("mid")
-        .agg(
-            code=pl.col("dsn").drop_nulls().first(), event=pl.col("event").first(), smtp=pl.col("smtp_code").drop_nulls().first()
-        )
+        .agg(code=pl.col("dsn").drop_nulls().first(), event=pl.col("event").first())
+        .collect()
     )
-    parents = mail.messages.select(
-        parent="mid", parent_sender="from_box", parent_client="client_host", parent_user="user", parent_ip="client_ip"
+    parents = (
+        messages.select("mid", parent_user="user", parent_client="client_host", parent_ip="client_ip")
+        .join(parent, on="mid", how="semi")
+        .collect()
     )
     return (
-        rows.select("logical", "recipient", "sent")
-        .join(origin, on="logical", how="left")
-        .join(parents, on="parent", how="left")
-        .join(failed.rename({"mid": "parent"}), on="parent", how="left")
+        rows.join(origin, on="logical", how="left")
+        .join(parents, left_on="parent", right_on="mid", how="left")
+        .join(failed, left_on="parent", right_on="mid", how="left")
         .with_columns(second=pl.col("sent").dt.epoch("us") / 1e6)
         .sort("second", "logical", "recipient")
     )
 
 
-def find_storms(
-    mail: Mail, edges: pl.DataFrame, parameters: StormParameters = StormParameters()
-) -> tuple[list[Storm], StormSearch]:
+def find_storms(mail: Mail, graph: Graph, parameters: StormParameters = StormParameters()) -> tuple[list[Storm], StormSearch]:
     """Find bursts of notifications.
 
     Parameters
     ----------
-    mail, edges
-        As `correlate.mailboxes` and `graph.edges` give them.
+    mail, graph
+        As `correlate.mailboxes` and `graph.build` give them.
 
     Returns
     -------
@@ -130,7 +134,7 @@ def find_storms(
     J. Kleinberg, Bursty and hierarchical structure in streams (KDD 2002).
     """
     search = StormSearch()
-    table = notifications(mail, edges)
+    table = notifications(mail, graph)
     if table.is_empty():
         return [], search
     length = max(60.0, float(table["second"].max()) - float(table["second"].min()))  # type: ignore[arg-type]

@@ -29,30 +29,20 @@ def shared() -> Path:
     return SHARED
 
 
-def make_edges(rows: list[tuple[float, str, str]], **columns: object) -> pl.DataFrame:
-    """A table of edges from (second, sender, recipient); each row is a message of its own."""
+def make_graph(rows: list[tuple[float, str, str]], **columns: object) -> graph.Graph:
+    """A mail graph from (second, sender, recipient); each row is a message of its own."""
     start = dt.datetime(2026, 3, 2, 8, 0, tzinfo=dt.UTC)
+    boxes = pl.Series("box", sorted({n for _, a, b in rows for n in (a, b)}), dtype=pl.String)
+    number = {name: i for i, name in enumerate(boxes)}
+    marks = dict.fromkeys(("is_null", "is_notification", "is_automatic", "is_linked", "is_inferred"), pl.lit(False))
     table = pl.DataFrame(
         {
-            "logical": [f"m{i}@x.example" for i in range(len(rows))],
-            "sender": [s for _, s, _ in rows],
-            "recipient": [r for _, _, r in rows],
-            "sent": [start + dt.timedelta(seconds=t) for t, _, _ in rows],
-            "size": [500] * len(rows),
-            "is_null": [False] * len(rows),
-            "is_notification": [False] * len(rows),
-            "is_automatic": [False] * len(rows),
-            "is_linked": [False] * len(rows),
-            "host": ["mx"] * len(rows),
             "mid": list(range(len(rows))),
-            "order": list(range(len(rows))),
-            **columns,
-        }
-    ).with_columns(born="sent", arrived="sent")
-    return schema.conform(table, graph.EDGES, "edges").sort("sent", "order")
-
-
-@pytest.fixture
-def edges_of():
-    """`make_edges`, for tests that take fixtures."""
-    return make_edges
+            "sender": [number[s] for _, s, _ in rows],
+            "recipient": [number[r] for _, _, r in rows],
+            "sent": [start + dt.timedelta(seconds=t) for t, _, _ in rows],
+        },
+        schema_overrides={"sent": schema.TIME},
+    ).with_columns(logical="mid", arrived="sent", **{**marks, **{k: pl.Series(v) for k, v in columns.items()}})  # type: ignore[arg-type]
+    table = schema.conform(table, graph.EDGES, "edges").sort("sent", "mid")
+    return graph.Graph(table, boxes, table.select("mid", "logical"))

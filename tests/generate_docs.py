@@ -31,6 +31,16 @@ _COMMANDS = (
     ["formats", "propose"],
     ["trace"],
     ["explain"],
+    ["daily"],
+    ["archive"],
+    ["archive", "status"],
+    ["archive", "verify"],
+    ["archive", "rebuild"],
+    ["archive", "forget"],
+    ["config"],
+    ["config", "check"],
+    ["config", "dump"],
+    ["schedule"],
 )
 
 

@@ -57,8 +57,8 @@ def test_a_notification_has_its_parent_and_is_bound_to_the_mailbox_that_failed(t
     assert child["is_notification"].to_list() == [True]
     parent = mail.messages.filter(pl.col("mid") == child["parent"][0])
     assert parent["queue_id"].to_list() == ["AAAAAAAA01"]
-    edges = graph.edges(mail)
-    back = edges.filter(pl.col("is_null"))
+    mails = graph.build(mail)
+    back = mails.with_names(mails.edges.filter(pl.col("is_null")))
     assert back.select("sender", "recipient").rows() == [("nobody@b.example", "ann@a.example")]
 
 

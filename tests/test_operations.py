@@ -34,7 +34,7 @@ def counted(root: Path, path: Path, top: int = 1000, mta: str | None = None) -> 
         events = archive.events().collect()
     if mta:
         events = events.filter(pl.col("mta") == mta)
-    return figures(events, correlate.mailboxes(correlate.correlate(events.drop("text"))), top=top)
+    return figures([events], correlate.mailboxes(correlate.correlate(events.drop("text"))), top=top)
 
 
 # --- pflogsumm ----------------------------------------------------------------------------------------------------------

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import random
 
-import pytest
-
 from maillog_forensics import rhythm
 
 
@@ -19,16 +17,6 @@ def test_spread_of_a_machine_is_small_and_of_people_large() -> None:
 
 def test_lags_of_fewer_than_two_turns_say_nothing() -> None:
     assert rhythm.lags([5.0]) is None
-
-
-@pytest.mark.parametrize(("gap", "run"), [(15, 4), (60, 8), (300, 17), (7200, 60), (10**7, 120)])
-def test_the_longest_human_runs_are_those_that_were_measured(gap: float, run: int) -> None:
-    assert rhythm.longest_human_run(gap) == pytest.approx(run)
-
-
-def test_a_human_run_never_gets_shorter_as_gaps_get_longer() -> None:
-    runs = [rhythm.longest_human_run(g) for g in range(1, 100_000, 37)]
-    assert runs == sorted(runs)
 
 
 def test_a_schedule_keeps_its_phase_and_a_loop_drifts() -> None:

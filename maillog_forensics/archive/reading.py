@@ -131,8 +131,7 @@ class Reading:
             tables = [t for table in chunk.tables if (t := table.filter(pl.col("line") > log.settled)).height]
             if not tables:
                 continue
-            turns = years.count(tables)
-            events = pl.concat([t.with_columns(n) for t, n in zip(tables, turns)], how="diagonal_relaxed")
+            events = pl.concat(years.mark(tables)[1], how="diagonal_relaxed")
             events = events.sort("line", maintain_order=True)
             log.is_yearless |= years.met
             log.is_zoneless |= not events["_utc"].all()

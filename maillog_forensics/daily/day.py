@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import polars as pl
@@ -82,7 +82,6 @@ def examine(archive: Archive, config: Config, date: dt.date, now: dt.datetime) -
     today, opened = _of_day(examined.incidents, start, end, date, known)
     possible = tuple(i for i in examined.possible if i.ended >= start and i.started < end)
     mail = examined.read.mail
-    events, rejected = _events(archive, start, end)
     reports = archive.reports(start, end - dt.timedelta(microseconds=1))
     edges = examined.edges.filter(pl.col("sent") >= start)
     inside = replace(
@@ -98,16 +97,18 @@ def examine(archive: Archive, config: Config, date: dt.date, now: dt.datetime) -
         parameters={"day": date.isoformat(), "timezone": config.report.timezone, "searched_from": since.isoformat()},
         libraries={"polars": pl.__version__},
     )
+    events = _Events(archive, start, end)
+    operations = figures(events, mail, zone=config.report.timezone, top=config.report.top)
+    rejected = operations.totals["rejected"] + operations.totals["refused_for_now"]
     findings = api.document(examined, run).model_copy(
         update={
             "inputs": tuple(api.input_of(r) for r in reports),
             "incidents": today,
             "possible": possible,
-            "traffic": summary.traffic(inside, edges, rejected, _names(events, "host"), _names(events, "mta")),
+            "traffic": summary.traffic(inside, edges, rejected, tuple(sorted(events.hosts)), tuple(sorted(events.mtas))),
             "limits": tuple(summary.limits(reports, mail)),
         }
     )
-    operations = figures(events, mail, zone=config.report.timezone, top=config.report.top)
     others = _totals(archive, days_before(date))
     return Day(date, end <= now, findings, operations, tuple(compare(date, operations.totals, others)), opened)
 
@@ -165,14 +166,24 @@ def _is_same(incident: Incident, known: _Known) -> bool:
     )
 
 
-def _events(archive: Archive, start: dt.datetime, end: dt.datetime) -> tuple[pl.DataFrame, int]:
-    """The day's events with their lines, each once though two logs tell it; and how many refusals are among them."""
-    events, _ = duplicates.drop(archive.events(start, end).collect())
-    return events, int((events["event"] == "reject").sum())
+class _Events:
+    """The events of a day, hour by hour, each once though two logs tell it; and what is counted on the way."""
 
+    def __init__(self, archive: Archive, start: dt.datetime, end: dt.datetime) -> None:
+        self.archive, self.start, self.end = archive, start, end
+        self.hosts: set[str] = set()
+        self.mtas: set[str] = set()
 
-def _names(events: pl.DataFrame, column: str) -> tuple[str, ...]:
-    return tuple(events[column].drop_nulls().unique().sort().to_list())
+    def __iter__(self) -> Iterator[pl.DataFrame]:
+        at = self.start
+        while at < self.end:
+            later = min(at + dt.timedelta(hours=1), self.end)
+            part, _ = duplicates.drop(self.archive.events(at, later).collect())
+            self.hosts.update(part["host"].unique().drop_nulls().to_list())
+            self.mtas.update(part["mta"].unique().drop_nulls().to_list())
+            if part.height:
+                yield part
+            at = later
 
 
 def _totals(archive: Archive, days: Sequence[dt.date]) -> dict[dt.date, dict[str, int]]:

@@ -27,7 +27,7 @@ class Settings:
     parsers: Path | None
     buckets: int
     is_lean: bool
-    """Connections are only counted: see `intake.Options`."""
+    """One input only, whose events nobody wants: of connections, only the last is kept."""
     chunk_bytes: int = sources.CHUNK_BYTES
     part_bytes: int = PART_BYTES
 
@@ -125,11 +125,11 @@ def survey(number: int, path: str, settings: Settings) -> Surveyed | None:
 def read(part: Part, settings: Settings) -> Iterator[pl.DataFrame]:
     """The raw events of a part, as they travel, and at last a row of what it tells of its input."""
     compiled = plan(settings.parsers)
-    options = intake.Options(format=settings.format, chunk_bytes=settings.chunk_bytes, is_lean=settings.is_lean)
     about = sources.Input(sources.label(part.path))
     if part.chunks:
-        chunks = _cut_out(part, compiled, settings)
+        chunks = _cut_out(part, compiled, settings.is_lean)
     else:
+        options = intake.Options(format=settings.format, chunk_bytes=settings.chunk_bytes, is_lean=settings.is_lean)
         chunks = intake.raw_chunks(part.path, about, compiled, options)
     host = intake.host_of(part.path)
     told: list[intake.Told] = []
@@ -144,9 +144,9 @@ def read(part: Part, settings: Settings) -> Iterator[pl.DataFrame]:
     yield wire.told(part.number, pickle.dumps(PartTold(part.number, part.order, tuple(told), whole, form)))
 
 
-def _cut_out(part: Part, compiled: normalize.Plan, settings: Settings) -> Iterator[intake.RawChunk]:
+def _cut_out(part: Part, compiled: normalize.Plan, is_lean: bool) -> Iterator[intake.RawChunk]:
     with open(part.path, "rb") as file:
         for line, offset, end in part.chunks:
             file.seek(offset)
             lines = sources.lines_of(file.read(end - offset), line, offset)
-            yield intake.raw(sources.Chunk(lines), normalize.parse(lines, compiled, part.envelopes, is_lean=settings.is_lean))
+            yield intake.raw(sources.Chunk(lines), normalize.parse(lines, compiled, part.envelopes, is_lean=is_lean))

@@ -104,7 +104,7 @@ class Exim:
         elif stay.source == "autoreply":
             where = f"{parent[1:]} U=Debian-exim P=local".strip()
         elif stay.source == "script":
-            where = "U=vacation P=local"
+            where = f"U={'vacation' if mail.kind == 'auto_reply' else 'nagios'} P=local"
         elif stay.source == "list":
             where = "U=list P=local"
         elif stay.source == "collector":

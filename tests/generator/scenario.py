@@ -165,7 +165,9 @@ def _told(loop: Loop, hosts: list[Host], end: float) -> dict[str, object] | None
                 continue
             if stay.at < seen.setdefault(stay.mail.message_id, stay).at:
                 seen[stay.mail.message_id] = stay
-            names.update({stay.sender, stay.sender_out, *stay.recipients, *(a.recipient for a in stay.attempts), stay.author})
+            names.update({stay.sender, stay.sender_out, *stay.recipients, *(a.recipient for a in stay.attempts)})
+            if stay.mail.kind != "list":  # whose post a list passes on stands in no log
+                names.update([stay.author])
             reasons |= {a.refusal.reason for a in stay.attempts if a.refusal and a.at <= end}
             reasons |= {stay.note}
     mails = {m.message_id: m for m in loop.mails if any(s.at <= end for s in m.stays)}

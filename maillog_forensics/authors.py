@@ -1,0 +1,230 @@
+"""Who wrote what came with the null reverse-path: the mailbox whose mail provoked a notification, or whose responder answered.
+
+Only notifications, null senders, and mail that was submitted on a host while a responder ran there are looked at; of all
+other mail the narrow columns that an attribution needs are fetched.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from maillog_forensics.addresses import domain
+
+RESPONDER_WORDS = (
+    r"(?i)vacation|auto-?_?(?:re(?:ply|spon)|answer)|userauto|out-?of-?office|responder|\boof\b|ooftemplate|replytemplate"
+)
+"""Names that administrators and programs give to transports and users which answer mail."""
+
+ANSWER_WITHIN = "26h"
+"""How far back an unlinked null-sender message may look for the mail that provoked it."""
+
+NEEDED = (
+    "mid", "host_key", "mta", "first", "logical", "from_box", "client_host", "client_ip", "user", "parent", "is_notification",
+)  # fmt: skip
+"""Columns of the messages that an attribution reads."""
+
+
+def is_daemonic() -> pl.Expr:
+    """Whether a message bears no author of its own: null reverse-path, a notification, or Postfix's double bounce."""
+    double = pl.col("from_box").str.starts_with("double-bounce@").fill_null(False)
+    return ((pl.col("from_box") == "") | pl.col("is_notification") | double).fill_null(False)
+
+
+def attribute(messages: pl.LazyFrame, deliveries: pl.LazyFrame) -> tuple[pl.DataFrame, pl.Series]:
+    """Find the authors of the messages that bear none.
+
+    Parameters
+    ----------
+    messages, deliveries
+        `correlate.MESSAGES` and `correlate.DELIVERIES` with canonical mailboxes; `first` on one clock.
+
+    Returns
+    -------
+    authors
+        mid, author (NULL where nothing tells), is_notification, is_linked, is_inferred: one row for each such message.
+    answers
+        mids of other messages that their author's responder program was seen to write.
+    """
+    narrow = messages.select(*NEEDED)
+    open_ones = narrow.filter(is_daemonic()).collect()
+    local = _by_responder(narrow, deliveries)
+    mine = local.join(open_ones.select("mid"), on="mid", how="semi")
+    answers = local.join(open_ones.select("mid"), on="mid", how="anti").filter(pl.col("_local") == pl.col("from_box"))["mid"]
+    # Exchange logs the header's sender too: that of a rule's reply, which goes out with the null reverse-path
+    from_header = (pl.col("mta") == "exchange") & pl.col("user").str.contains("@") & ~pl.col("is_notification")
+    found = (
+        open_ones.with_columns(_header=pl.when(from_header).then(pl.col("user").str.to_lowercase()))
+        .join(_by_parent(open_ones, deliveries), on="mid", how="left", maintain_order="left")
+        .join(mine.select("mid", "_local"), on="mid", how="left", maintain_order="left")
+        .with_columns(
+            author=pl.coalesce("_linked", "_local", "_header"),
+            is_linked=pl.col("parent").is_not_null() | (pl.col("_local") == pl.col("from_box")).fill_null(False),
+            is_inferred=pl.lit(False),
+        )
+    )
+    # the same message on another host: what one log knows holds for all
+    known = (
+        found.filter(pl.col("author").is_not_null())
+        .group_by("logical", maintain_order=True)
+        .agg(_told=pl.col("author").first(), _note=pl.col("is_notification").any())
+    )
+    found = (
+        found.join(known, on="logical", how="left", maintain_order="left")
+        .with_columns(
+            author=pl.coalesce("author", "_told"), is_notification=pl.col("is_notification") | pl.col("_note").fill_null(False)
+        )
+        .drop("_told", "_note", "_header", "_linked", "_local")
+    )
+    found = _guessed(found, narrow, deliveries)
+    return found.select("mid", "author", "is_notification", "is_linked", "is_inferred"), answers
+
+
+def _guessed(found: pl.DataFrame, messages: pl.LazyFrame, deliveries: pl.LazyFrame) -> pl.DataFrame:
+    """What no log links: answers within a conversation, else the mailer-daemon of the host that handed it over."""
+    unknown = found.filter(pl.col("author").is_null())
+    if unknown.is_empty():
+        return found
+    # what was put into a mailbox of this very host, not relayed
+    to = deliveries.select("mid", "to_box", is_here=(pl.col("event") == "deliver") & pl.col("relay_ip").is_null())
+    asked = (
+        to.join(unknown.lazy().select("mid"), on="mid", how="semi").select("mid", "to_box").unique(maintain_order=True).collect()
+    )
+    partners = asked["to_box"].unique().drop_nulls()
+    others = (
+        messages.filter(~is_daemonic(), pl.col("from_box").is_in(partners.implode()))
+        .select("mid", "logical", "first", "host_key", author="from_box")
+        .join(to, on="mid")
+        .unique(maintain_order=True)
+        .collect()
+    )
+    for _ in range(3):  # who was written to is known only when the null senders before are: a few rounds settle it
+        unknown = found.filter(pl.col("author").is_null())
+        if unknown.is_empty():
+            break
+        settled = (
+            found.lazy()
+            .filter(pl.col("author").is_in(partners.implode()))
+            .select("mid", "logical", "first", "host_key", "author")
+        )
+        earlier = pl.concat([others, settled.join(to, on="mid").unique(maintain_order=True).collect()])
+        guess = _by_conversation(unknown, asked, earlier)
+        found = _with_guess(found, guess)
+    unknown = found.filter(pl.col("author").is_null())
+    host = pl.when(~pl.col("client_host").is_in(["unknown", "localhost"])).then(pl.col("client_host").str.to_lowercase())
+    named = unknown.sort("first", "mid").with_columns(_guess=pl.lit("mailer-daemon@") + pl.coalesce(host, "host_key"))
+    return _with_guess(found, named.group_by("logical", maintain_order=True).agg(pl.col("_guess").drop_nulls().last()))
+
+
+def _with_guess(found: pl.DataFrame, guess: pl.DataFrame) -> pl.DataFrame:
+    return (
+        found.join(guess, on="logical", how="left", maintain_order="left")
+        .with_columns(
+            is_inferred=pl.col("is_inferred") | (pl.col("author").is_null() & pl.col("_guess").is_not_null()),
+            author=pl.coalesce("author", "_guess"),
+        )
+        .drop("_guess")
+    )
+
+
+def _by_parent(open_ones: pl.DataFrame, deliveries: pl.LazyFrame) -> pl.DataFrame:
+    """The recipient for whom the linked parent failed, or else who received it: they wrote the notification or the answer."""
+    answers = open_ones.filter(pl.col("parent").is_not_null()).select("mid", "parent")
+    told = deliveries.select("mid", "to_box", "event", "transport", "last")
+    return (
+        answers.lazy()
+        .join(told, left_on="parent", right_on="mid", how="inner")
+        .with_columns(
+            rank=pl.when(pl.col("event").is_in(["bounce", "expire"]))
+            .then(0)
+            .when(pl.col("transport").str.contains(RESPONDER_WORDS).fill_null(False))
+            .then(1)
+            .when(pl.col("event") == "defer")
+            .then(2)
+            .otherwise(3)
+        )
+        .sort("mid", "rank", "last", "to_box")
+        .group_by("mid", maintain_order=True)
+        .agg(_linked=pl.col("to_box").first())
+        .collect()
+    )
+
+
+def _by_responder(messages: pl.LazyFrame, deliveries: pl.LazyFrame) -> pl.DataFrame:
+    """mid, from_box, _local: the mailbox whose responder program was running on this very host when it was submitted there."""
+    runs = (
+        deliveries.filter(
+            pl.col("transport").str.contains(RESPONDER_WORDS) | pl.col("diagnostic").str.starts_with("delivered to command")
+        )
+        .select("mid", "to_box", at="last")
+        .join(messages.select("mid", "host_key"), on="mid")
+        .select("host_key", "to_box", "at")
+        .sort("at", "host_key", "to_box")
+        .collect()
+    )
+    owners, hosts = runs["to_box"].unique().implode(), runs["host_key"].unique().implode()
+    here = pl.all_horizontal(pl.col("client_host").is_null(), pl.col("client_ip").is_null(), pl.col("parent").is_null())
+    born = messages.filter(here, pl.col("host_key").is_in(hosts), is_daemonic() | pl.col("from_box").is_in(owners)).collect()
+    return (
+        born.with_columns(is_open=is_daemonic())
+        .select("mid", "host_key", "first", "from_box", "is_open")
+        .sort("first", "mid")
+        .join_asof(
+            runs, left_on="first", right_on="at", by="host_key", strategy="nearest", tolerance="3s", check_sortedness=False
+        )
+        .filter(pl.col("is_open") | (pl.col("from_box") == pl.col("to_box")))
+        .select("mid", "from_box", _local="to_box")
+        .drop_nulls("_local")
+    )
+
+
+def _by_conversation(unknown: pl.DataFrame, to: pl.DataFrame, earlier: pl.DataFrame) -> pl.DataFrame:
+    """Who was written to before: the latest mail from this notification's recipient, preferably to the domain it came from.
+
+    `to` has the recipients of the unknown ones, `earlier` mail whose author is known: mid, author, first, host_key, to_box, is_here.
+    """
+    asked = (
+        unknown.select("mid", "logical", "first", "client_host", "host_key")
+        .join(to, on="mid")
+        .with_columns(near=pl.col("client_host").fill_null("").str.to_lowercase().str.extract(r"([^.]+\.[^.]+)$", 1))
+        .sort("first", "mid")
+    )
+    earlier = (
+        earlier.select("mid", "author", "host_key", "is_here", sent="first", peer="to_box")
+        .with_columns(near=domain(pl.col("peer")).str.extract(r"([^.]+\.[^.]+)$", 1))
+        .sort("sent", "mid", "peer")
+    )
+    same = asked.join_asof(
+        earlier.select("author", "near", "sent", "peer"),
+        left_on="first",
+        right_on="sent",
+        by_left=["to_box", "near"],
+        by_right=["author", "near"],
+        strategy="backward",
+        tolerance=ANSWER_WITHIN,
+        check_sortedness=False,
+    )
+    # submitted on this host: the domain it came from tells nothing, but its author has his mailbox here
+    born = asked.filter(pl.col("client_host").is_null())
+    here = born.join_asof(
+        earlier.filter("is_here").select("author", "host_key", "sent", "peer"),
+        left_on="first",
+        right_on="sent",
+        by_left=["to_box", "host_key"],
+        by_right=["author", "host_key"],
+        strategy="backward",
+        tolerance=ANSWER_WITHIN,
+        check_sortedness=False,
+    )
+    anywhere = born.join_asof(
+        earlier.select("author", "sent", "peer"),
+        left_on="first",
+        right_on="sent",
+        by_left="to_box",
+        by_right="author",
+        strategy="backward",
+        tolerance=ANSWER_WITHIN,
+        check_sortedness=False,
+    )
+    ranked = [t.select("mid", "logical", "first", "peer", rank=pl.lit(i)) for i, t in enumerate((same, here, anywhere))]
+    both = pl.concat(ranked).drop_nulls("peer")
+    return both.sort("first", "mid", "rank").group_by("logical", maintain_order=True).agg(_guess=pl.col("peer").first())

@@ -1,0 +1,200 @@
+"""What people do, and how much a stretch of mail exceeds it: the yardstick of every claim that machines wrote.
+
+The tables are maxima over public collections of real mail: 803 days of a European institution (327,336 mails), Enron, nine
+months of a manufacturing company (82,876 mails) and, as an upper bound, six months of students' instant messages. A
+stretch as long as the longest that was seen among so many is one in some hundred thousand: `RARITY` nats. Evidence
+is counted in nats (natural logarithms of likelihood ratios) throughout, so that what is independent adds up.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+RARITY = 11.5
+"""What the longest stretch among about 100,000 is worth: ln(100,000)."""
+
+ALTERNATING = ((15.0, 4), (60.0, 8), (120.0, 11), (300.0, 17), (600.0, 39), (7200.0, 60), (86400.0, 120))
+"""Longest strict alternation A>B>A>… seen among people, by the gap that was never exceeded (15 s and 1 day extrapolated)."""
+
+BOTH_WAYS = (
+    (15.0, 6),
+    (30.0, 12),
+    (60.0, 18),
+    (120.0, 32),
+    (300.0, 45),
+    (600.0, 60),
+    (3600.0, 90),
+    (14400.0, 140),
+    (86400.0, 370),
+)
+"""Most messages that two people wrote each other, as many the one as the other and in any order, by the gap never exceeded."""
+
+ONE_WAY = ((15.0, 17), (60.0, 19), (300.0, 25), (600.0, 32), (1800.0, 45), (3600.0, 72), (14400.0, 80), (86400.0, 190))
+"""Most messages that one person wrote to another, whatever came back, by the gap never exceeded."""
+
+HUMAN_SPREADS = (0.55, 1.6)
+"""Standard deviation of the logarithm of people's answering times within one conversation, from … to (95 % are above 0.56)."""
+BURST_SPREADS = (0.8, 1.6)
+"""The same of the times between messages of one person's burst."""
+MACHINE_SPREADS = (0.01, 0.42)
+"""The same of a machine."""
+LOOSE_SPREADS = (0.42, 0.7)
+"""A machine that waits as it pleases, but neither writes at once nor leaves an answer for long."""
+_STRAY = (0.02, 0.12, 0.3)
+"""Share of a machine's answers that a queue, a retry or other mail puts out of time."""
+_STRAY_DENSITY = 0.12
+"""Of a delayed answer per unit of log time: anything from seconds to hours."""
+_SEARCH = 3.0
+"""Price in nats of having fitted the machine's centre, spread and strays."""
+SHORTEST_CLOCK_S = 12.0
+"""Nobody schedules mail more often; a shorter period is a machine's own."""
+_ROOT_2PI = 0.5 * math.log(2 * math.pi)
+
+
+def rarity(times: Sequence[float], directions: Sequence[bool] | None, table: Sequence[tuple[float, float]]) -> float:
+    """Nats by which the longest stretches of some messages are rare among people: the tail of stretch lengths is geometric.
+
+    Parameters
+    ----------
+    times
+        Seconds, ascending.
+    directions
+        Which of two wrote; None where one did.
+    table
+        `ALTERNATING`, `BOTH_WAYS` or `ONE_WAY`: what counts as a stretch, and how long people's are by the gap never exceeded.
+    """
+    best = 0.0
+    for gap_s, seen in table:
+        longest_here = count = ups = 0
+        for i, at in enumerate(times):
+            goes_on = i > 0 and at - times[i - 1] <= gap_s
+            if table is ALTERNATING and directions and i > 0:
+                goes_on = goes_on and directions[i] != directions[i - 1]
+            count, ups = (count, ups) if goes_on else (0, 0)
+            count, ups = count + 1, ups + (directions is not None and directions[i])
+            longest_here = max(longest_here, 2 * min(ups, count - ups) if table is BOTH_WAYS else count)
+        best = max(best, RARITY * longest_here / seen)
+    return best
+
+
+def log_times(seconds: Sequence[float]) -> list[float]:
+    """Logarithms of lags; a second is added, since many logs have no finer stamps."""
+    return [math.log(max(v, 0.0) + 1.0) for v in seconds]
+
+
+def against_people(lags_s: Sequence[float]) -> float:
+    """Nats for a machine that answers at a steady lag against a person within a conversation; either may now and then be late."""
+    if len(lags_s) < 3:
+        return 0.0
+    x = log_times(lags_s)
+    return max(_best(x, *MACHINE_SPREADS)[0], _edged(x) - 1.0) - _SEARCH - _best(x, *HUMAN_SPREADS)[0]
+
+
+def against_chance(lags_s: Sequence[float]) -> float:
+    """Nats for a machine that answers, against a sender whose mail merely happens to come next: bursty as people, or at random.
+
+    At random means without memory: the time until the next message is exponential, whenever one starts to wait. Bursty means
+    quick within a burst, at a pace as uneven as people's, with pauses between.
+    """
+    if len(lags_s) < 3:
+        return 0.0
+    x = log_times(lags_s)
+    mean = sum(math.exp(v) for v in x) / len(x)
+    # the density of an exponential time on the logarithmic scale
+    at_random = sum(v - math.log(mean) - math.exp(v) / mean for v in x)
+    machine = max(_best(x, *MACHINE_SPREADS)[0] - _SEARCH, _edged(x) - 1.0 - _SEARCH, _best(x, *LOOSE_SPREADS)[0] - 1.0)
+    return machine - max(at_random, _best(x, *BURST_SPREADS)[0])
+
+
+def against_own_pace(mine: Sequence[float], theirs: Sequence[float]) -> float:
+    """Nats for writing a while after what came in, against writing a while after one's own message before.
+
+    A loop's period is the sum of two waits, so that each wait is more even than the period; of a schedule that is answered the
+    period is the more even one. Both are compared as densities per second of the next message.
+    """
+    waits, periods, j = [], [], 0
+    for before, at in itertools.pairwise(mine):
+        while j < len(theirs) and theirs[j] <= at:
+            j += 1
+        if j and theirs[j - 1] >= before:
+            waits.append(at - theirs[j - 1])
+            periods.append(at - before)
+    return _evener(waits, periods)
+
+
+def aligned_against_own_pace(lags_s: Sequence[float], mine: Sequence[float]) -> float:
+    """The same where several messages are in flight, so that the latest that came in is not the one that is answered."""
+    return _evener(lags_s, [b - a for a, b in itertools.pairwise(mine)])
+
+
+def _evener(waits: Sequence[float], periods: Sequence[float]) -> float:
+    """Nats by which waits are more even than periods, as densities per second of the next message."""
+    n = min(len(waits), len(periods))
+    if n < 3 or sorted(periods)[len(periods) // 2] < SHORTEST_CLOCK_S:
+        return 0.0
+    own, answering = (_best(log_times(v), 1e-6, 0.5, (*_STRAY, 0.6), grain_s=0.6)[1] * n / len(v) for v in (periods, waits))
+    return answering - own
+
+
+def _best(x: list[float], low: float, high: float, strays: Sequence[float] = _STRAY, grain_s: float = 0.3) -> tuple[float, float]:
+    """The best log likelihood of lags spread about a centre, a share of them put out of time; and that per second.
+
+    The spread is between `low` and `high`; centre and spread are fitted by expectation and maximisation.
+    """
+    ordered = sorted(x)
+    n = len(ordered)
+    half = max(2, math.ceil(n / 2))
+    start = min(range(n - half + 1), key=lambda i: ordered[i + half - 1] - ordered[i])
+    best, jacobian = -math.inf, sum(x)
+    for stray in strays:
+        floor = stray * _STRAY_DENSITY
+        centre = sum(ordered[start : start + half]) / half
+        spread, total = min(max(ordered[start + half - 1] - ordered[start], low, 0.01), high), -math.inf
+        for _ in range(10):
+            spread = max(spread, grain_s * math.exp(-centre))  # whole seconds
+            peak = (1 - stray) * math.exp(-_ROOT_2PI) / spread
+            dense = [peak * math.exp(-min(0.5 * ((v - centre) / spread) ** 2, 700.0)) for v in ordered]
+            before, total = total, sum(math.log(d + floor) for d in dense)
+            if total - before < 0.02:
+                break
+            own = [d / (d + floor) for d in dense]
+            weight = sum(own) or 1.0
+            centre = sum(w * v for w, v in zip(own, ordered)) / weight
+            spread = min(max(math.sqrt(sum(w * (v - centre) ** 2 for w, v in zip(own, ordered)) / weight), low), high)
+        best = max(best, total)
+    return best, best - jacobian
+
+
+def _edged(x: list[float]) -> float:
+    """Log likelihood of lags with a sharp lower edge and a tail: a machine that is never early, but that queues make late."""
+    ordered = sorted(x)
+    n, best = len(ordered), -math.inf
+    for at in {n // 20, n // 8, n // 4}:
+        edge = ordered[at]
+        late = sum(max(0.0, v - edge) for v in ordered) / n
+        early = math.sqrt(sum(min(0.0, v - edge) ** 2 for v in ordered) / (at + 1))
+        tail, rise = min(max(late, 0.05), 1.2), min(max(early, 0.05, 0.5 * math.exp(-edge)), 0.2)
+        peak = -math.log(tail + rise * math.exp(_ROOT_2PI) / 2)
+        best = max(best, sum(peak - ((v - edge) / tail if v > edge else 0.5 * ((v - edge) / rise) ** 2) for v in ordered))
+    return best
+
+
+def kept_in_step(directions: Sequence[bool]) -> float:
+    """Nats for two sides that answer each other message for message, against two that write independently.
+
+    Either of two signs tells. The number of messages by which the one is ahead of the other walks at random for independent
+    senders, and stays within the number in flight for a loop; a walk of n steps stays within m places with a probability of about
+    cos(π/(m+1))ⁿ. And independent senders take turns in half of the steps; a loop with one message in flight in all, other mail apart.
+    """
+    ahead = list(itertools.accumulate((1 if up else -1 for up in directions), initial=0))
+    places = max(ahead) - min(ahead) + 1
+    bounded = -len(directions) * math.log(math.cos(math.pi / (places + 1)))
+    steps = len(directions) - 1
+    turns = sum(a != b for a, b in itertools.pairwise(directions))
+    if steps < 1 or turns <= steps / 2:
+        return bounded
+    share = turns / steps
+    taking_turns = math.log(2) + share * math.log(share) + ((1 - share) * math.log(1 - share) if share < 1 else 0.0)
+    return max(bounded, steps * taking_turns)

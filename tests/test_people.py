@@ -1,0 +1,76 @@
+"""What people do, and evidence against it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+
+import pytest
+
+from maillog_forensics import people
+
+
+def times_of(gaps: list[float]) -> list[float]:
+    return list(itertools.accumulate(gaps, initial=0.0))
+
+
+@pytest.mark.parametrize(("gap", "run"), [(15, 4), (60, 8), (300, 17), (7200, 60)])
+def test_the_longest_alternation_that_was_seen_is_worth_what_the_rarest_of_so_many_is(gap: float, run: int) -> None:
+    times, turns = times_of([gap] * (run - 1)), [i % 2 == 0 for i in range(run)]
+    assert people.rarity(times, turns, people.ALTERNATING) == pytest.approx(people.RARITY)
+
+
+def test_mail_that_goes_one_way_only_is_no_alternation() -> None:
+    times = times_of([10.0] * 20)
+    assert people.rarity(times, [True] * 21, people.BOTH_WAYS) == 0
+    assert people.rarity(times, None, people.ONE_WAY) > people.RARITY
+
+
+@pytest.mark.parametrize("table", [people.ALTERNATING, people.BOTH_WAYS, people.ONE_WAY])
+def test_people_write_no_fewer_messages_when_more_time_is_allowed(table: tuple[tuple[float, float], ...]) -> None:
+    assert list(table) == sorted(table)
+    assert [n for _, n in table] == sorted(n for _, n in table)
+
+
+def evidence(draw, count: int = 40, seed: int = 1, against=people.against_people) -> float:
+    """The median over thirty samples of `count` lags."""
+    rng = random.Random(seed)
+    return sorted(against([draw(rng) for _ in range(count)]) for _ in range(30))[15]
+
+
+def test_steady_lags_speak_for_a_machine_and_uneven_ones_do_not() -> None:
+    assert evidence(lambda r: r.lognormvariate(3, 0.15)) > 20
+    assert evidence(lambda r: r.lognormvariate(5, 0.8)) < 0
+    assert evidence(lambda r: r.lognormvariate(5, 1.2)) < 0
+
+
+def test_a_machine_whose_mail_waits_in_a_queue_now_and_then_is_still_one() -> None:
+    assert evidence(lambda r: 20 * r.lognormvariate(0, 0.1) + (r.random() < 0.3) * r.lognormvariate(math.log(300), 0.8)) > 8
+
+
+def test_times_without_memory_and_bursts_of_people_are_chance() -> None:
+    assert evidence(lambda r: r.expovariate(0.01), against=people.against_chance) < 0
+    assert evidence(lambda r: r.lognormvariate(4, 1.2), against=people.against_chance) < 0
+    assert evidence(lambda r: r.lognormvariate(4, 0.2), against=people.against_chance) > 15
+
+
+def test_a_schedule_that_is_answered_keeps_to_its_own_pace_and_a_loop_to_what_came_in() -> None:
+    rng = random.Random(4)
+    probe = [300.0 * i + rng.uniform(0, 2) for i in range(40)]
+    echo = [t + 20 * rng.lognormvariate(0, 0.4) for t in probe]
+    assert people.against_own_pace(probe, echo) < -20
+    at, mine, theirs = 0.0, [], []
+    for _ in range(40):
+        at += 40 * rng.lognormvariate(0, 0.1)
+        mine.append(at)
+        at += 60 * rng.lognormvariate(0, 0.2)
+        theirs.append(at)
+    assert people.against_own_pace(mine, theirs) > 5
+
+
+def test_two_that_answer_each_other_keep_in_step_and_independent_ones_do_not() -> None:
+    rng = random.Random(5)
+    assert people.kept_in_step([i % 2 == 0 for i in range(30)]) == pytest.approx(30 * math.log(2))
+    apart = sorted(people.kept_in_step([rng.random() < 0.5 for _ in range(60)]) for _ in range(99))
+    assert apart[94] < 5
