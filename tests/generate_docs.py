@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from maillog_forensics import api, correlate, graph, run_summary, schema
+from maillog_forensics.dialects import DIALECTS, ecs, ocsf, tree
 from maillog_forensics.findings import json_schema
 from maillog_forensics.report import render
 
@@ -51,6 +52,7 @@ def pages() -> dict[str, str]:
         "docs/run.schema.json": json.dumps(run_summary.json_schema(), indent=1, ensure_ascii=False) + "\n",
         "docs/commands.md": _commands(),
         "docs/tables.md": _tables(),
+        "docs/schemas.md": _schemas(),
         "docs/sample-report.html": _sample_report(),
     }
 
@@ -95,6 +97,27 @@ def _tables() -> str:
     for name, columns, words in named:
         out += [f"## {name}", "", words, "", "| column | type |", "|---|---|"]
         out += [f"| `{c}` | {_type(t)} |" for c, t in columns.items()]
+        out.append("")
+    return "\n".join(out)
+
+
+_DIALECTS = {
+    "ecs": "Elastic Common Schema {0}. What it has no field for is under `maillog`. The header's From is not in the logs: `email.sender` is the envelope's.",
+    "ocsf": "OCSF {0}, Email Activity (4009) with the profile `host`. What its patterns for addresses do not take, and what it has no attribute for, is in `unmapped`.",
+    "timesketch": "JSON Lines or CSV for Timesketch's importer; all native columns beside its own.",
+}
+
+
+def _schemas() -> str:
+    """Every field of every dialect, and the columns that it is made of, read from the expressions themselves."""
+    out = [
+        "# In the words of others", "", "Made from the program by `make docs`: the fields of `normalize --schema NAME`, and the columns of the",
+        "[events table](tables.md) that each is made of. A field without a column is the same in every document.", "",
+    ]  # fmt: skip
+    for name, words in _DIALECTS.items():
+        fields = [(e.meta.output_name(), sorted(set(e.meta.root_names()))) for e in tree.flat(DIALECTS[name]())]
+        out += [f"## {name}", "", words.format({"ecs": ecs.VERSION, "ocsf": ocsf.VERSION}.get(name, "")), "", "| field | from |", "|---|---|"]
+        out += [f"| `{field}` | {', '.join(f'`{c}`' for c in columns)} |" for field, columns in fields]
         out.append("")
     return "\n".join(out)
 

@@ -15,7 +15,7 @@ NATIVE = "native"
 DIALECTS: dict[str, Callable[[], Tree]] = {"ecs": ecs.event, "ocsf": ocsf.event, "timesketch": timesketch.event}
 NAMES = (NATIVE, *DIALECTS)
 
-__all__ = ["DIALECTS", "NAMES", "NATIVE", "Tree", "dialect"]
+__all__ = ["DIALECTS", "NAMES", "NATIVE", "Tree", "dialect", "ecs", "ocsf", "timesketch"]
 
 
 def dialect(name: str) -> Tree | None:
