@@ -116,7 +116,14 @@ def _schemas() -> str:
     ]  # fmt: skip
     for name, words in _DIALECTS.items():
         fields = [(e.meta.output_name(), sorted(set(e.meta.root_names()))) for e in tree.flat(DIALECTS[name]())]
-        out += [f"## {name}", "", words.format({"ecs": ecs.VERSION, "ocsf": ocsf.VERSION}.get(name, "")), "", "| field | from |", "|---|---|"]
+        out += [
+            f"## {name}",
+            "",
+            words.format({"ecs": ecs.VERSION, "ocsf": ocsf.VERSION}.get(name, "")),
+            "",
+            "| field | from |",
+            "|---|---|",
+        ]
         out += [f"| `{field}` | {', '.join(f'`{c}`' for c in columns)} |" for field, columns in fields]
         out.append("")
     return "\n".join(out)
