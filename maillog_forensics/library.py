@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from maillog_forensics import __version__, allowing, api, compression, rendering, schema
+from maillog_forensics import __version__, allowing, api, compression, reading, rendering, schema
 from maillog_forensics.api import Analysis, Normalized, analyze, normalize
 from maillog_forensics.evidence import Lines
 from maillog_forensics.findings import Findings, Run
@@ -49,7 +49,7 @@ def correlate(events: pl.LazyFrame | pl.DataFrame) -> Correlated:
     events
         Table of `schema.EVENTS`, as `normalize` gives it or as it was written to Parquet; what two inputs tell counts once.
     """
-    mail = api.put_together(_sources(events)).mail
+    mail = reading.put_together(_sources(events)).mail
     return Correlated(mail.messages.lazy(), mail.deliveries.lazy(), mail.attempts.lazy())
 
 
@@ -70,7 +70,7 @@ def find_incidents(events: pl.LazyFrame | pl.DataFrame, *, window_s: float = 4 *
     Findings
         The document that `render` takes. Of the inputs it knows only what the events tell: no hashes, no ledger.
     """
-    done = api.put_together(_sources(events))
+    done = reading.put_together(_sources(events))
     lines = Lines({r.about.path: r.about for r in done.reports})
     examined = api.examine(done, lines, window_s=window_s, allowed=allowing.read(allow) if allow else [])
     run = Run(

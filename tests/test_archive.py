@@ -22,7 +22,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from maillog_forensics import api, normalize
+from maillog_forensics import api, normalize, reading
 from maillog_forensics.archive import looking, retention, segments, store
 from maillog_forensics.archive.reading import Entry
 from maillog_forensics.archive.taking import Progress, take_in
@@ -35,7 +35,7 @@ KILLS = int(os.environ.get("MAILLOG_FORENSICS_KILLS", "4"))
 
 @cache
 def plan() -> normalize.Plan:
-    return api.load()
+    return reading.load()
 
 
 def take(root: Path, *paths: Path | str, name: str = "mail", **more: bool) -> Progress:

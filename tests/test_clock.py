@@ -10,14 +10,14 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from maillog_forensics import api, clock, intake, normalize
+from maillog_forensics import clock, intake, normalize, reading
 from maillog_forensics.errors import UsageError
 from tests.reading import normalized
 
 
 @pytest.fixture(scope="module")
 def plan() -> normalize.Plan:
-    return api.load()
+    return reading.load()
 
 
 def line(stamp: str, text: str = "93BA798A0: removed", program: str = "qmgr") -> str:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maillog_forensics import api, clock, intake, schema
+from maillog_forensics import api, clock, intake, reading, schema
 from maillog_forensics.engines import chosen, parts, wire
 from maillog_forensics.engines.telling import telling
 from maillog_forensics.errors import UsageError
@@ -123,7 +123,7 @@ def test_a_log_in_parts_is_the_log(samples: Path, tmp_path: Path) -> None:
         _turn=pl.lit(0, dtype=pl.Int32)
     )
     events = intake.settled([travelled], {0: settlement}, {}).select(list(schema.EVENTS))
-    expected, ledger = intake.take_in(str(log), api.load(), options).whole()
+    expected, ledger = intake.take_in(str(log), reading.load(), options).whole()
     assert events.equals(expected)
     assert (report.parsed, report.ignored, report.unrecognised, report.damaged) == (
         ledger.parsed, ledger.ignored, ledger.unrecognised, ledger.damaged,

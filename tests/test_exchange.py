@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maillog_forensics import api, cells, checking, intake
+from maillog_forensics import cells, checking, intake, reading
 from maillog_forensics.normalize import Plan
 from tests.reading import normalized
 
@@ -43,7 +43,7 @@ DELIVER = {
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    return api.load()
+    return reading.load()
 
 
 def rows(layout: str, *records: dict[str, str], delimiter: str = ",") -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
-from maillog_forensics import __version__, allowing, api, schema
+from maillog_forensics import __version__, allowing, api, reading, schema
 from maillog_forensics.archive import segments, store
 from maillog_forensics.archive.ledger import Segment
 from maillog_forensics.archive.store import Archive
@@ -132,7 +132,7 @@ def analyze(
     began, clock = dt.datetime.now(dt.UTC), time.monotonic()
     kept = Spool() if keep_events else None
     with store.looking(root) as archive:
-        done = api.put_together(held(archive, since, until), kept)
+        done = reading.put_together(held(archive, since, until), kept)
         allowed = allowing.read(allow) if allow else []
         examined = api.examine(done, archive.lines(), window_s=window_s, allowed=allowed)
     run = Run(

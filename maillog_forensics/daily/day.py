@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
-from maillog_forensics import __version__, allowing, api, duplicates, summary
+from maillog_forensics import __version__, allowing, api, duplicates, reading, summary
 from maillog_forensics.archive import looking, segments
 from maillog_forensics.archive.ledger import Segment
 from maillog_forensics.archive.store import NAMES, Archive
@@ -76,7 +76,7 @@ def examine(archive: Archive, config: Config, date: dt.date, now: dt.datetime) -
     since = _search_from(config, start, date, known)
     allowed = allowing.read(config.search.allow) if config.search.allow else []
     examined = api.examine(
-        api.put_together(looking.held(archive, since, end, with_unfinished=True)),
+        reading.put_together(looking.held(archive, since, end, with_unfinished=True)),
         archive.lines(),
         window_s=duration_s(config.search.window, "window"),
         allowed=allowed,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from maillog_forensics.errors import UsageError
 
 if TYPE_CHECKING:
-    from maillog_forensics.api import Engine
+    from maillog_forensics.reading import Engine
 
 
 def chosen(name: str, master: str | None = None) -> Engine | None:

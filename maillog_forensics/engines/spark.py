@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from maillog_forensics import buckets, intake, sources
-from maillog_forensics.api import Engine, Request
 from maillog_forensics.engines import parts, wire, workers
 from maillog_forensics.errors import MaillogForensicsError, UsageError
 from maillog_forensics.intake import InputReport, Settlement
+from maillog_forensics.reading import Engine, Request
 from maillog_forensics.spool import Spool
 
 if TYPE_CHECKING:
