@@ -36,7 +36,7 @@ from maillog_forensics.evidence import Lines
 from maillog_forensics.findings import SCHEMA, Findings, Incident, InputFile, Run, Search, Suppressed, UnknownShape
 from maillog_forensics.intake import InputReport
 from maillog_forensics.reading import Engine, Request, gathered, taken_in
-from maillog_forensics.spool import Spool
+from maillog_forensics.spool import Spool, budget
 
 
 @dataclass(frozen=True)
@@ -152,6 +152,7 @@ def analyze(
     progress: Callable[[str, int], None] | None = None,
     on_unrecognised: Callable[[str, pl.DataFrame], None] | None = None,
     keep_events: bool = True,
+    memory_bytes: int | None = None,
     engine: Engine | None = None,
 ) -> Analysis:
     """Read logs, correlate them, find incidents.
@@ -170,6 +171,8 @@ def analyze(
         As in `Request`.
     keep_events
         Whether `Analysis.events` is wanted; without it less is kept.
+    memory_bytes
+        What the reading may take; beyond it events go to temporary files (TMPDIR).
     engine
         Who reads the logs and puts messages together, where this process does not: see `engines`.
 
@@ -181,7 +184,7 @@ def analyze(
     began, clock = dt.datetime.now(dt.UTC), time.monotonic()
     kept = Spool() if keep_events else None
     with spooled(paths) as (real, shown):
-        request = Request(real, tz, year, format, parsers, progress, shown, on_unrecognised)
+        request = Request(real, tz, year, format, parsers, progress, shown, on_unrecognised, budget(memory_bytes))
         done, problems = (engine or gathered)(request, since, until, kept)
         lines = Lines({r.about.path: r.about for r in done.reports})
         examined = examine(done, lines, window_s=window_s, allowed=allowed)

@@ -108,13 +108,19 @@ def read(
 
 def together(buckets: Iterable[Bucket], reports: list[InputReport]) -> Read:
     """Number and link the messages of all buckets; the reports get the number of lines that did not count."""
-    done = list(buckets) or [fill(schema.empty(_EVENTS), None, None, None)]
-    for bucket in done:
+    gathered, rejected = [], 0
+    hosts: set[str] = set()
+    mtas: set[str] = set()
+    for bucket in buckets:
+        gathered.append(bucket.gathered)
+        rejected += bucket.rejected
+        hosts |= bucket.hosts
+        mtas |= bucket.mtas
         for report in reports:
             report.duplicates += bucket.repeated.get(report.about.path, 0)
-    mail = correlate.mailboxes(correlate.link([b.gathered for b in done]))
-    hosts, mtas = frozenset().union(*(b.hosts for b in done)), frozenset().union(*(b.mtas for b in done))
-    return Read(mail, reports, sum(b.rejected for b in done), tuple(sorted(hosts)), tuple(sorted(mtas)))
+        del bucket
+    mail = correlate.link(gathered or [correlate.gather(schema.empty(_EVENTS))])
+    return Read(correlate.mailboxes(mail), reports, rejected, tuple(sorted(hosts)), tuple(sorted(mtas)))
 
 
 def copies(reports: list[InputReport]) -> dict[str, str] | None:

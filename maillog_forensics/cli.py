@@ -115,6 +115,11 @@ def analyze(
     unrecognised: Annotated[
         Path | None, typer.Option("--unrecognised", metavar="FILE", help="Write the lines that nothing knows.")
     ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option("--memory", metavar="SIZE", help="What reading may take (500M, 2G) before temporary files are used."),
+    ] = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Tell where the time went, stage by stage.")] = False,
     summary: SummaryFile = None,
     engine: Annotated[
         str, typer.Option("--engine", metavar="NAME", help="Who does the work: local, or spark (a cluster).")
@@ -127,10 +132,10 @@ def analyze(
     quiet: Quiet = False,
 ) -> None:
     """Find mail loops and NDR storms in logs, and write the incident report."""
-    from maillog_forensics import engines, masking, run_summary, writers
+    from maillog_forensics import engines, masking, run_summary, timing, writers
     from maillog_forensics.api import analyze as run
     from maillog_forensics.language import language
-    from maillog_forensics.options import duration_s, kinds, moment
+    from maillog_forensics.options import duration_s, kinds, moment, size_bytes
     from maillog_forensics.progress import Progress
 
     wanted = kinds(fail_on)
@@ -161,6 +166,7 @@ def analyze(
                     progress=bar.step,
                     on_unrecognised=strange,
                     keep_events=events is not None,
+                    memory_bytes=size_bytes(memory, "--memory"),
                     engine=engines.chosen(engine, master),
                 )
             )
@@ -180,8 +186,11 @@ def analyze(
         if report:
             from maillog_forensics.report import render as render_html
 
-            writers.write_text(render_html(found, lang=lang), str(report))
+            with timing.stage("report"):
+                writers.write_text(render_html(found, lang=lang), str(report))
             watch.wrote(str(report))
+        if profile:
+            typer.echo(timing.told(), err=True)
         if not quiet:
             from maillog_forensics.terminal import summary as in_words
 
