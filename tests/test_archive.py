@@ -29,7 +29,7 @@ from maillog_forensics.archive.taking import Progress, take_in
 from maillog_forensics.errors import ArchiveError, UsageError
 from tests import daily_month
 
-KILLS = int(os.environ.get("MAILLOG_FORENSICS_KILLS", "6"))
+KILLS = int(os.environ.get("MAILLOG_FORENSICS_KILLS", "4"))
 """`make kills` sets it to 210."""
 
 

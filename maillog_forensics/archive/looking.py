@@ -148,4 +148,6 @@ def analyze(
         },
         libraries={"polars": pl.__version__},
     )
-    return api.Analysis(api.document(examined, run), api.in_order(kept), done.mail, [])
+    found = api.document(examined, run)
+    found = found.model_copy(update={"limits": (*found.limits, store.NAMES)})
+    return api.Analysis(found, api.in_order(kept), done.mail, [])

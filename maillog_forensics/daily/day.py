@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from maillog_forensics import __version__, allowing, api, duplicates, summary
-from maillog_forensics.archive import looking
-from maillog_forensics.archive.store import Archive
+from maillog_forensics.archive import looking, segments
+from maillog_forensics.archive.ledger import Segment
+from maillog_forensics.archive.store import NAMES, Archive
 from maillog_forensics.daily.config import Config
 from maillog_forensics.findings import Ending, Findings, Incident, Run
 from maillog_forensics.operations.compare import Compared, compare, days_before, sentence
+from maillog_forensics.operations.facts import NEEDED
 from maillog_forensics.operations.figures import TOTALS, Figures, figures
 from maillog_forensics.options import duration_s
 
@@ -106,7 +108,7 @@ def examine(archive: Archive, config: Config, date: dt.date, now: dt.datetime) -
             "incidents": today,
             "possible": possible,
             "traffic": summary.traffic(inside, edges, rejected, tuple(sorted(events.hosts)), tuple(sorted(events.mtas))),
-            "limits": tuple(summary.limits(reports, mail)),
+            "limits": (*summary.limits(reports, mail), NAMES),
         }
     )
     others = _totals(archive, days_before(date))
@@ -175,15 +177,34 @@ class _Events:
         self.mtas: set[str] = set()
 
     def __iter__(self) -> Iterator[pl.DataFrame]:
-        at = self.start
-        while at < self.end:
-            later = min(at + dt.timedelta(hours=1), self.end)
-            part, _ = duplicates.drop(self.archive.events(at, later).collect())
+        last = self.end - dt.timedelta(microseconds=1)
+        files = self.archive.segments(self.start, last)
+        one = len({s.log for s in files}) == 1
+        for part in self._slices(files) if one else self._times(sum(s.rows for s in files)):
             self.hosts.update(part["host"].unique().drop_nulls().to_list())
             self.mtas.update(part["mta"].unique().drop_nulls().to_list())
             if part.height:
                 yield part
+
+    def _slices(self, files: Sequence[Segment]) -> Iterator[pl.DataFrame]:
+        """Of one log, so many lines at a time."""
+        for file in files:
+            for first in range(0, file.rows, _PART_ROWS):
+                rows = segments.scan(self.archive.root, [file]).select(NEEDED).slice(first, _PART_ROWS)
+                yield rows.filter(pl.col("time") >= self.start, pl.col("time") < self.end).collect()
+
+    def _times(self, rows: int) -> Iterator[pl.DataFrame]:
+        """Of several, so much time at a time: what two of them tell, they tell at the same moment."""
+        step = (self.end - self.start) / max(24, rows // _PART_ROWS)
+        at = self.start
+        while at < self.end:
+            later = min(at + step, self.end)
+            part, _ = duplicates.drop(self.archive.events(at, later).collect())
+            yield part.select(NEEDED)
             at = later
+
+
+_PART_ROWS = 300_000
 
 
 def _totals(archive: Archive, days: Sequence[dt.date]) -> dict[dt.date, dict[str, int]]:

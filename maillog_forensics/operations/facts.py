@@ -13,6 +13,13 @@ import polars as pl
 from maillog_forensics.addresses import canonical_of, domain
 from maillog_forensics.correlate import Mail
 
+NEEDED = (
+    "time", "source", "line", "mta", "host", "program", "event", "queue_id", "message_id", "sender", "recipient", "orig_recipient",
+    "client_host", "client_ip", "relay_host", "relay_ip", "size", "delay_s", "dsn", "smtp_code", "outcome", "diagnostic", "user",
+    "transport", "text",
+)  # fmt: skip
+"""Columns of the archive that the figures are counted from."""
+
 _POSTFIX_ARRIVES_BY = ("smtpd", "pickup", "qmqpd")
 _PLACE = ("source", "line")
 _OF_MESSAGE = ("time", "host_key", "key", "hour", "sender", "size")
@@ -60,7 +67,7 @@ def facts(day: Iterable[pl.DataFrame], mail: Mail, zone: str) -> Facts:
     Parameters
     ----------
     day
-        Parts, one after the other in time, with the columns of the archive (`segments.SCHEMA`): events and the line of each.
+        Parts with the columns of `NEEDED`.
     mail
         Of a span that begins before the day, so that messages of the evening before are known.
     zone
