@@ -44,4 +44,5 @@ def telling(tables: list[pl.DataFrame]) -> list[pl.DataFrame]:
     proofs = pl.concat([proving.head(_PROOFS), proving.tail(_PROOFS)])
     wanted = pl.concat([kept[c] for c in ("first", "last", "earliest", "latest", "leap")]).drop_nulls().unique()
     chosen = rows.filter(pl.col("_n").is_in(wanted.implode()) | pl.col("line").is_in(proofs.implode()))
-    return [t[chosen.filter(pl.col("_table") == n)["_row"].sort()] for n, t in enumerate(filled)]
+    few = (t[chosen.filter(pl.col("_table") == n)["_row"].sort()] for n, t in enumerate(filled))
+    return [t for t in few if t.height]
