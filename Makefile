@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint docs detection bench clean
+.PHONY: demo test lint docs detection bench cluster kills clean
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -11,7 +11,11 @@ $(VENV)/installed: pyproject.toml
 	touch $@
 
 $(VENV)/tested: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,objects]'
+	touch $@
+
+$(VENV)/clustered: $(VENV)/tested  # 500 MB: PySpark brings Spark along
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[spark]'
 	touch $@
 
 demo: $(VENV)/installed  ## the main job on sample_logs/
@@ -37,9 +41,15 @@ docs: $(VENV)/tested  ## write the generated pages and schemas again
 detection: $(VENV)/tested  ## recall, precision and errors by kind, on generated labelled logs
 	$(BIN)/python -m tests.detection
 
+cluster: $(VENV)/clustered  ## both engines on every recorded incident and on 2 GB: the same findings, and how fast
+	$(BIN)/python -m tests.cluster_bench
+
 bench: $(VENV)/tested  ## speed and memory beside pflogsumm and eximstats, in one run
 	$(BIN)/python -m tests.bench
 	$(BIN)/python -m tests.scale
+
+kills: $(VENV)/tested  ## the daily report killed 210 times at random instants (takes some minutes)
+	MAILLOG_FORENSICS_KILLS=210 $(BIN)/python -m pytest tests/test_archive.py -k killed
 
 clean:
 	rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache

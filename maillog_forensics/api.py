@@ -3,102 +3,59 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import os
 import shutil
 import stat
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
 
 import polars as pl
+from polars.io.plugins import register_io_source
 
-from maillog_forensics import __version__, allowing, drafts, duplicates, grammar, incidents, intake, schema, sources, summary
+from maillog_forensics import (
+    __version__,
+    allowing,
+    buckets,
+    drafts,
+    incidents,
+    objects,
+    schema,
+    sources,
+    summary,
+    timing,
+)
 from maillog_forensics import correlate as correlating
-from maillog_forensics import normalize as normalizer
 from maillog_forensics.evidence import Lines
 from maillog_forensics.findings import SCHEMA, Findings, Incident, InputFile, Run, Search, Suppressed, UnknownShape
 from maillog_forensics.intake import InputReport
-from maillog_forensics.spool import BUDGET_BYTES, Spool
-
-_T = TypeVar("_T")
-
-
-def load(parsers: Path | None = None) -> normalizer.Plan:
-    """Read and compile the shipped grammar files and those in `parsers`."""
-    return normalizer.compile_grammar(grammar.read(grammar.find(parsers)))
+from maillog_forensics.reading import Engine, Request, gathered, taken_in
+from maillog_forensics.spool import Spool, budget
 
 
 @dataclass(frozen=True)
-class Request:
-    """Which logs are read, and how.
+class Normalized:
+    """What `normalize` hands on.
 
     Attributes
     ----------
-    shown
-        What to call those paths that are stand-ins.
-    on_unrecognised
-        Receives the lines that nothing knows: name of the input, and a table of line, offset, text.
-    spool_bytes
-        Memory for the events of one input; what is beyond goes to a temporary file.
+    events
+        The events table (`schema.EVENTS`), one input after the other; what two inputs tell stands in it twice (`duplicates`
+        tells which). The logs are read when it is collected or sunk, in bounded memory, and again each time that is done.
+    reports, problems
+        One report for each input, and a sentence for each path behind which there was nothing; they are complete once `events`
+        has been collected.
     """
 
-    paths: list[str]
-    tz: str | None = None
-    year: int | None = None
-    format: str | None = None
-    parsers: Path | None = None
-    progress: Callable[[str, int], None] | None = None
-    shown: dict[str, str] | None = None
-    on_unrecognised: Callable[[str, pl.DataFrame], None] | None = None
-    spool_bytes: int = BUDGET_BYTES
-
-    def each(
-        self, files: list[str], read_one: Callable[..., _T], report_of: Callable[[_T], InputReport]
-    ) -> Iterator[tuple[int, _T]]:
-        """What `read_one` (`intake.take_in`, or made of `intake.pour`) gives for each of `files`, with its number.
-
-        Of a rotated set the youngest file comes first, because it tells until when the next older one can last.
-        """
-        plan = load(self.parsers)
-        options = intake.Options(
-            tz=self.tz, year=self.year, format=self.format, on_unrecognised=self.on_unrecognised, spool_bytes=self.spool_bytes
-        )
-        began: dict[str, dt.datetime] = {}
-        for number, path in reversed(list(enumerate(files))):
-            kin = sources.rotated_set(path)
-            limited = replace(options, next_began=began.get(kin))
-            done = read_one(number, path, plan, limited, partial(self.progress, path) if self.progress else None)
-            report = report_of(done)
-            if report.first:
-                began[kin] = report.first.replace(tzinfo=None)
-            report.about.path = (self.shown or {}).get(path, report.about.path)
-            yield number, done
-
-
-def read(request: Request) -> tuple[Iterator[tuple[int, intake.Taken]], int, list[str]]:
-    """Read logs, one after the other as the result is asked for.
-
-    Returns
-    -------
-    taken
-        Each input with its number in the order of `sources.expand`; see `Request.each` for the order in which they come.
-    count
-        How many inputs there are.
-    problems
-        A sentence for each path behind which there was nothing.
-    """
-    files, problems = sources.expand(request.paths)
-
-    def take_in(number: int, path: str, *rest: Any) -> intake.Taken:
-        return intake.take_in(path, *rest)
-
-    return request.each(files, take_in, lambda taken: taken.report), len(files), problems
+    events: pl.LazyFrame
+    reports: list[InputReport]
+    problems: list[str]
 
 
 def normalize(
@@ -109,145 +66,44 @@ def normalize(
     format: str | None = None,
     parsers: Path | None = None,
     progress: Callable[[str, int], None] | None = None,
-    shown: dict[str, str] | None = None,
     on_unrecognised: Callable[[str, pl.DataFrame], None] | None = None,
-) -> tuple[pl.DataFrame, list[InputReport], list[str]]:
-    """Read logs into one table.
+) -> Normalized:
+    """Read logs into one table, lazily.
 
     Parameters
     ----------
     on_unrecognised
         As in `Request`.
-
-    Returns
-    -------
-    events
-        The events table (`schema.EVENTS`) of all inputs; what two inputs tell stands in it twice (`duplicates` tells which).
-    reports
-        One for each input, in the order of `sources.expand`.
-    problems
-        A sentence for each path behind which there was nothing.
     """
-    taken, _, problems = read(Request(paths, tz, year, format, parsers, progress, shown, on_unrecognised))
-    tables: dict[int, list[pl.DataFrame]] = {}
-    reports: dict[int, InputReport] = {}
-    for number, one in taken:
-        tables[number], reports[number] = list(one.events()), one.report
-    ordered = [table for number in sorted(tables) for table in tables[number]]
-    return pl.concat(ordered) if ordered else schema.empty(schema.EVENTS), [reports[n] for n in sorted(reports)], problems
+    reports: list[InputReport] = []
+    problems: list[str] = []
+
+    def source(
+        with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
+    ) -> Iterator[pl.DataFrame]:
+        reports.clear()
+        problems.clear()
+        with objects.fetched(paths) as (here, shown):
+            files, missing = sources.expand(here)
+            problems.extend(missing)
+            twins = Counter(map(sources.rotated_set, files))
+            spool_bytes = _STREAMED_SPOOL // max(twins.values(), default=1)
+            request = Request(
+                here, tz, year, format, parsers, progress, shown, on_unrecognised, spool_bytes, _STREAMED_CHUNK
+            )  # fmt: skip
+            taken, _, _ = taken_in(request)
+            for _, several in itertools.groupby(taken, key=lambda each: sources.rotated_set(files[each[0]])):
+                for _, one in reversed(list(several)):  # a rotated set is read from its youngest file on
+                    reports.append(one.report)
+                    for table in one.events():
+                        kept = table if predicate is None else table.filter(predicate)
+                        yield kept if with_columns is None else kept.select(with_columns)
+
+    return Normalized(register_io_source(source, schema=schema.EVENTS), reports, problems)
 
 
-@dataclass(frozen=True)
-class Read:
-    """All inputs read and their messages put together.
-
-    Attributes
-    ----------
-    mail
-        With canonical mailboxes.
-    reports
-        One for each input, in the order of `sources.expand`.
-    rejected, hosts, mtas
-        Of all events, each counted once though two inputs tell it.
-    """
-
-    mail: correlating.Mail
-    reports: list[InputReport]
-    rejected: int
-    hosts: tuple[str, ...]
-    mtas: tuple[str, ...]
-
-
-def _put_together(
-    request: Request, since: dt.datetime | None = None, until: dt.datetime | None = None, events: Spool | None = None
-) -> tuple[Read, list[str]]:
-    """Read the inputs and gather their messages, bucket by bucket where they are many; what two inputs tell counts once.
-
-    Parameters
-    ----------
-    events
-        Receives the events that count, with the number of their input in `_input`; where none is given, connections are not kept.
-    """
-    files, problems = sources.expand(request.paths)
-    spool = Spool(bucket=correlating.bucket)
-    is_lean = events is None and len(files) == 1
-
-    def pour(number: int, path: str, plan: Any, options: Any, progress: Any) -> tuple[InputReport, intake.Settlement]:
-        mark = pl.lit(number, dtype=pl.UInt32).alias("_input")
-
-        def into(*tables: pl.DataFrame) -> None:
-            spool.add(*(t.with_columns(mark) for t in tables))
-
-        return intake.pour(path, plan, replace(options, is_lean=is_lean), into, progress)
-
-    reports: dict[int, InputReport] = {}
-    settlements: dict[int, intake.Settlement] = {}
-    for number, (report, settlement) in request.each(files, pour, lambda done: done[0]):
-        reports[number], settlements[number] = report, replace(settlement, source=report.about.path)
-    undated: dict[int, int] = {}
-    buckets = (intake.settled(tables, settlements, undated) for tables in spool.buckets())
-    done = _gathered(buckets, [reports[n] for n in sorted(reports)], since, until, events)
-    for number, lines in undated.items():
-        reports[number].undated(lines)
-    return done, problems
-
-
-class Source(Protocol):
-    """Something that was read before: what an archive holds of one log."""
-
-    report: InputReport
-
-    def events(self) -> Iterator[pl.DataFrame]:
-        """Its events (`schema.EVENTS`) in pieces, in the order of the lines."""
-
-
-def put_together(taken: Iterable[Source], events: Spool | None = None) -> Read:
-    """Gather the messages of sources that were read before, as `analyze` does with logs.
-
-    Parameters
-    ----------
-    taken
-        In the order of inputs.
-    events
-        Receives the events that count.
-    """
-    spool, reports = Spool(bucket=correlating.bucket), []
-    for number, one in enumerate(taken):
-        reports.append(one.report)
-        for table in one.events():
-            spool.add(table.with_columns(_input=pl.lit(number, dtype=pl.UInt32)))
-    buckets = (pl.concat(tables) for tables in spool.buckets())
-    return _gathered(buckets, reports, None, None, events)
-
-
-def _gathered(
-    buckets: Iterable[pl.DataFrame],
-    reports: list[InputReport],
-    since: dt.datetime | None,
-    until: dt.datetime | None,
-    events: Spool | None,
-) -> Read:
-    """Messages of settled events, bucket by bucket; what two inputs tell counts once."""
-    copies = duplicates.copies([(r.about.path, r.about.decompressed_sha256, r.about.decompressed_bytes) for r in reports])
-    gathered, rejected = [], 0
-    hosts: set[str] = set()
-    mtas: set[str] = set()
-    for bucket in buckets:
-        if since or until:
-            bucket = bucket.filter((pl.col("time") >= (since or _EVER[0])) & (pl.col("time") <= (until or _EVER[1])))
-        if len(reports) > 1:
-            whole = schema.conform(bucket, {**schema.EVENTS, "_input": pl.UInt32}, "events")
-            bucket, repeated = duplicates.drop(whole.sort("_input", "line", maintain_order=True), copies)
-            for report in reports:
-                report.duplicates += repeated.get(report.about.path, 0)
-        rejected += int((bucket["event"] == "reject").sum())
-        hosts.update(bucket["host"].unique().drop_nulls().to_list())
-        mtas.update(bucket["mta"].unique().drop_nulls().to_list())
-        gathered.append(correlating.gather(bucket))
-        if events is not None:
-            events.add(schema.conform(bucket, {**schema.EVENTS, "_input": pl.UInt32}, "events"))
-    mail = correlating.link(gathered or [correlating.gather(schema.empty(schema.EVENTS))])
-    return Read(correlating.mailboxes(mail), reports, rejected, tuple(sorted(hosts)), tuple(sorted(mtas)))
+_STREAMED_SPOOL = 8 << 20
+_STREAMED_CHUNK = 4 << 20  # smaller ones save little memory and cost much time
 
 
 def correlate(
@@ -260,7 +116,7 @@ def correlate(
     shown: dict[str, str] | None = None,
 ) -> tuple[correlating.Mail, list[str]]:
     """Read logs and put messages together: the tables of messages and deliveries, and a sentence for each path without input."""
-    done, problems = _put_together(Request(paths, tz, year, format, parsers, shown=shown))
+    done, problems = gathered(Request(paths, tz, year, format, parsers, shown=shown))
     return done.mail, [*problems, *(f"{r.about.path}: {p}" for r in done.reports for p in r.about.problems)]
 
 
@@ -296,6 +152,8 @@ def analyze(
     progress: Callable[[str, int], None] | None = None,
     on_unrecognised: Callable[[str, pl.DataFrame], None] | None = None,
     keep_events: bool = True,
+    memory_bytes: int | None = None,
+    engine: Engine | None = None,
 ) -> Analysis:
     """Read logs, correlate them, find incidents.
 
@@ -313,6 +171,10 @@ def analyze(
         As in `Request`.
     keep_events
         Whether `Analysis.events` is wanted; without it less is kept.
+    memory_bytes
+        What the reading may take; beyond it events go to temporary files (TMPDIR).
+    engine
+        Who reads the logs and puts messages together, where this process does not: see `engines`.
 
     Returns
     -------
@@ -322,8 +184,8 @@ def analyze(
     began, clock = dt.datetime.now(dt.UTC), time.monotonic()
     kept = Spool() if keep_events else None
     with spooled(paths) as (real, shown):
-        request = Request(real, tz, year, format, parsers, progress, shown, on_unrecognised)
-        done, problems = _put_together(request, since, until, kept)
+        request = Request(real, tz, year, format, parsers, progress, shown, on_unrecognised, budget(memory_bytes))
+        done, problems = (engine or gathered)(request, since, until, kept)
         lines = Lines({r.about.path: r.about for r in done.reports})
         examined = examine(done, lines, window_s=window_s, allowed=allowed)
     parameters: dict[str, str | int | float | bool | None] = {
@@ -349,7 +211,7 @@ def analyze(
 class Examined:
     """What the detectors made of the messages, before it becomes a document."""
 
-    read: Read
+    read: buckets.Read
     edges: pl.DataFrame
     incidents: tuple[Incident, ...]
     possible: tuple[Incident, ...]
@@ -357,10 +219,13 @@ class Examined:
     searches: tuple[Search, ...]
 
 
-def examine(done: Read, lines: Lines, *, window_s: float = 4 * 3600, allowed: Sequence[allowing.Allowed] = ()) -> Examined:
+def examine(
+    done: buckets.Read, lines: Lines, *, window_s: float = 4 * 3600, allowed: Sequence[allowing.Allowed] = ()
+) -> Examined:
     """Find incidents in the messages, and fetch from `lines` those that prove them."""
     mail = done.mail
-    found = drafts.find(mail, window_s=window_s)
+    with timing.stage("graph and detectors"):
+        found = drafts.find(mail, window_s=window_s)
     wanted, suppressed = _without_allowed(found.drafts, list(allowed))
     incidents.want_lines(wanted, lines)
     lines.want(incidents.first_lines(wanted, mail))
@@ -421,9 +286,6 @@ def _without_allowed(
     return wanted, tuple(told)
 
 
-_EVER = (dt.datetime(1, 1, 2, tzinfo=dt.UTC), dt.datetime(9999, 1, 1, tzinfo=dt.UTC))
-
-
 def _iso(time: dt.datetime | None) -> str | None:
     return time.isoformat() if time else None
 
@@ -432,12 +294,13 @@ def _iso(time: dt.datetime | None) -> str | None:
 def spooled(paths: list[str]) -> Iterator[tuple[list[str], dict[str, str]]]:
     """Paths that can be read more than once, and what to call those that are stand-ins, while the context lasts.
 
-    Standard input and pipes are kept in temporary files, since evidence is read a second time; names that are no UTF-8 are
-    written with escapes.
+    Standard input and pipes are kept in temporary files, since evidence is read a second time, and so are objects of a store;
+    names that are no UTF-8 are written with escapes.
     """
-    real, shown = [], {}
+    real = []
     with ExitStack() as stack:
-        for path in paths:
+        here, shown = stack.enter_context(objects.fetched(paths))
+        for path in here:
             if path == "-" or (os.path.exists(path) and stat.S_ISFIFO(os.stat(path).st_mode)):
                 copy = stack.enter_context(tempfile.NamedTemporaryFile(prefix="maillog-forensics-"))
                 with nullcontext(sys.stdin.buffer) if path == "-" else open(path, "rb") as pipe:
@@ -452,6 +315,7 @@ def spooled(paths: list[str]) -> Iterator[tuple[list[str], dict[str, str]]]:
 
 
 def input_of(report: InputReport) -> InputFile:
+    """The ledger and the custody of one input, as they stand in the findings."""
     about, basis = report.about, report.basis
     return InputFile(
         path=about.path,

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import polars as pl
 
-from maillog_forensics import api, clock, envelopes, layouts, normalize, records, rules, schema
+from maillog_forensics import clock, envelopes, layouts, normalize, reading, records, rules, schema
 from maillog_forensics.grammar import Format, Rule, Sample
 from maillog_forensics.normalize import Plan
 
 
 def listing(parsers: Path | None = None) -> str:
     """One line for each format."""
-    plan = api.load(parsers)
+    plan = reading.load(parsers)
     lines = []
     for form in plan.grammar.formats:
         samples = sum(len(r.samples) for r in form.rules) + len(form.samples)
@@ -61,7 +61,7 @@ def check(parsers: Path | None = None) -> tuple[list[str], int]:
     samples
         How many samples were read.
     """
-    plan = api.load(parsers)
+    plan = reading.load(parsers)
     faults, count = [], 0
     for form in plan.grammar.formats:
         for rule in form.rules:
@@ -163,7 +163,7 @@ def explain(line: str, parsers: Path | None = None) -> str:
     """What is made of one line, in words for a terminal."""
     from maillog_forensics.text import visible
 
-    plan = api.load(parsers)
+    plan = reading.load(parsers)
     lines = pl.DataFrame({"line": pl.Series([1], dtype=pl.UInt64), "offset": pl.Series([0], dtype=pl.UInt64), "text": [line]})
     opened, _ = envelopes.open_envelopes(lines, plan)
     name, raw = _read_record(line, plan) if opened.is_empty() else ("", pl.DataFrame())

@@ -44,7 +44,10 @@ def _top(
     """Finds mail loops and NDR storms in Postfix, Exim and Exchange logs, and writes the incident report."""
 
 
-Paths = Annotated[list[str], typer.Argument(metavar="PATH...", help="Log files, directories, globs, or - for standard input.")]
+Paths = Annotated[
+    list[str],
+    typer.Argument(metavar="PATH...", help="Log files, directories, globs, s3://bucket/prefix, or - for standard input."),
+]
 Tz = Annotated[str | None, typer.Option("--tz", metavar="ZONE", help="Zone of stamps that carry none: Asia/Manila, +08:00.")]
 Year = Annotated[int | None, typer.Option("--year", min=1980, max=2199, help="Year of the last line, where stamps carry none.")]
 Parsers = Annotated[Path | None, typer.Option("--parsers", metavar="DIR", help="A folder with your own *.grammar files.")]
@@ -64,6 +67,13 @@ KeyFile = Annotated[
 ]
 
 Lang = Annotated[str, typer.Option("--lang", metavar="CODE", help="Language of the report: en, fil (see reports/locale).")]
+
+
+SummaryFile = Annotated[
+    str | None, typer.Option("--summary", metavar="FILE.json", help="Write what this run read, found and wrote, for programs.")
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit with 4 when an input was damaged or unreadable.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No summary and no progress.")]
 
 
 @app.command()
@@ -105,14 +115,27 @@ def analyze(
     unrecognised: Annotated[
         Path | None, typer.Option("--unrecognised", metavar="FILE", help="Write the lines that nothing knows.")
     ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 4 when an input was damaged or unreadable.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No summary and no progress.")] = False,
+    memory: Annotated[
+        str | None,
+        typer.Option("--memory", metavar="SIZE", help="What reading may take (500M, 2G) before temporary files are used."),
+    ] = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Tell where the time went, stage by stage.")] = False,
+    summary: SummaryFile = None,
+    engine: Annotated[
+        str, typer.Option("--engine", metavar="NAME", help="Who does the work: local, or spark (a cluster).")
+    ] = "local",
+    master: Annotated[
+        str | None,
+        typer.Option("--master", metavar="URL", help="With --engine spark: spark://host:7077, yarn, k8s://…, local[4]."),
+    ] = None,
+    strict: Strict = False,
+    quiet: Quiet = False,
 ) -> None:
     """Find mail loops and NDR storms in logs, and write the incident report."""
-    from maillog_forensics import masking, writers
+    from maillog_forensics import engines, masking, run_summary, timing, writers
     from maillog_forensics.api import analyze as run
     from maillog_forensics.language import language
-    from maillog_forensics.options import duration_s, kinds, moment
+    from maillog_forensics.options import duration_s, kinds, moment, size_bytes
     from maillog_forensics.progress import Progress
 
     wanted = kinds(fail_on)
@@ -122,56 +145,63 @@ def analyze(
         raise UsageError(
             "analyze needs logs, or an archive: maillog-forensics analyze /var/log/mail.log, or analyze --archive DIR"
         )
-    with Progress(quiet) as bar, writers.strange_lines(unrecognised) as strange:
-        result = (
-            _archived(archive, since, until, window, allow, events is not None)
-            if archive
-            else run(
-                paths or [],
-                tz=tz,
-                year=year,
-                format=format,
-                parsers=parsers,
-                since=moment(since, "--since"),
-                until=moment(until, "--until"),
-                window_s=duration_s(window, "--window"),
-                allow=allow,
-                command=_command(),
-                progress=bar.step,
-                on_unrecognised=strange,
-                keep_events=events is not None,
-            )
-        )
-    found = result.findings
-    _tell(result.problems)
-    for item in found.inputs:
-        _tell(f"{item.path}: {problem}" for problem in item.problems)
-    if masked:
-        found = masking.mask(found, masked)
     if events:
-        writers.write_events(result.events.collect(), events)
-    if findings:
-        from maillog_forensics.findings import write
+        writers.Output(events).check()
+    with run_summary.Watch(summary, _command()) as watch:
+        with Progress(quiet) as bar, writers.strange_lines(unrecognised) as strange:
+            result = (
+                _archived(archive, since, until, window, allow, events is not None)
+                if archive
+                else run(
+                    paths or [],
+                    tz=tz,
+                    year=year,
+                    format=format,
+                    parsers=parsers,
+                    since=moment(since, "--since"),
+                    until=moment(until, "--until"),
+                    window_s=duration_s(window, "--window"),
+                    allow=allow,
+                    command=_command(),
+                    progress=bar.step,
+                    on_unrecognised=strange,
+                    keep_events=events is not None,
+                    memory_bytes=size_bytes(memory, "--memory"),
+                    engine=engines.chosen(engine, master),
+                )
+            )
+        found = result.findings
+        watch.read(list(found.inputs), result.problems)
+        watch.found(found)
+        _tell(watch.problems)
+        if masked:
+            found = masking.mask(found, masked)
+        if events:
+            watch.wrote(*writers.write_events(result.events, events))
+        if findings:
+            from maillog_forensics.findings import write
 
-        writers.write_text(write(found), str(findings))
-    if report:
-        from maillog_forensics.report import render as render_html
-
-        writers.write_text(render_html(found, lang=lang), str(report))
-    if not quiet:
-        from maillog_forensics.terminal import summary
-
-        typer.echo(summary(found, lang=lang), err=findings is not None and str(findings) == "-")
+            writers.write_text(write(found), str(findings))
+            watch.wrote(str(findings))
         if report:
-            typer.echo(f"Report: {report}", err=True)
-    if not any(item.parsed for item in found.inputs):
-        raise NoInputError(
-            "no line of a mail server was found in these inputs; name the mail server's log files or their directory"
-        )
-    if any(i.kind.value in wanted and i.severity.value != "info" for i in found.incidents):
-        raise typer.Exit(10)
-    if strict and (result.problems or any(item.damaged or item.problems for item in found.inputs)):
-        raise typer.Exit(4)
+            from maillog_forensics.report import render as render_html
+
+            with timing.stage("report"):
+                writers.write_text(render_html(found, lang=lang), str(report))
+            watch.wrote(str(report))
+        if profile:
+            typer.echo(timing.told(), err=True)
+        if not quiet:
+            from maillog_forensics.terminal import summary as in_words
+
+            typer.echo(in_words(found, lang=lang), err=findings is not None and str(findings) == "-")
+            if report:
+                typer.echo(f"Report: {report}", err=True)
+        watch.need_mail()
+        if any(i.kind.value in wanted and i.severity.value != "info" for i in found.incidents):
+            watch.leave(10)
+        if strict and watch.is_damaged:
+            watch.leave(4)
 
 
 def _archived(
@@ -228,7 +258,12 @@ def render(
     ],
     output: Annotated[
         Path,
-        typer.Option("-o", "--output", metavar="REPORT.html", help="What to write: .html, .md (for a ticket), .txt or .json."),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="REPORT.html",
+            help="What to write: .html, .md (for a ticket), .txt, .json or .ocsf.json (OCSF).",
+        ),
     ],
     print_variant: Annotated[bool, typer.Option("--print", help="Everything unfolded, for paper.")] = False,
     letter: Annotated[
@@ -243,7 +278,7 @@ def render(
     """Make the report again from a findings file, as a page, Markdown or text; the logs are not needed."""
     from maillog_forensics import masking, writers
     from maillog_forensics.findings import read
-    from maillog_forensics.rendering import rendered
+    from maillog_forensics.rendering import ending, rendered
 
     masked = masking.wanted(pseudonymize, redact, key_file)
     document = read(str(findings))
@@ -254,7 +289,7 @@ def render(
 
         writers.write_text(write_letter(document, letter, masked=not unmasked, lang=lang), str(output))
         return
-    writers.write_text(rendered(document, output.suffix, print_variant=print_variant, lang=lang), str(output))
+    writers.write_text(rendered(document, ending(output.name), print_variant=print_variant, lang=lang), str(output))
 
 
 @app.command()
@@ -275,28 +310,57 @@ def explain(
 def normalize(
     paths: Paths,
     output: Annotated[
-        str, typer.Option("-o", "--output", metavar="FILE", help=".parquet, .jsonl or .csv; - for JSON Lines to standard output.")
+        str,
+        typer.Option(
+            "-o", "--output", metavar="FILE", help=".parquet, .arrow, .jsonl, .csv, a folder, s3://…; - for standard output."
+        ),
     ],
+    schema: Annotated[
+        str, typer.Option("--schema", metavar="NAME", help="Whose words: native, ecs, ocsf or timesketch.")
+    ] = "native",
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="KIND", help="parquet, arrow, jsonl or csv, where the name does not tell.")
+    ] = None,
+    partition_by: Annotated[
+        str | None, typer.Option("--partition-by", metavar="day,host", help="A file for each day, host or both, in a folder.")
+    ] = None,
     unrecognised: Annotated[
         Path | None, typer.Option("--unrecognised", metavar="FILE", help="Write the lines that nothing knows.")
     ] = None,
+    summary: SummaryFile = None,
     tz: Tz = None,
     year: Year = None,
     format: Format = None,
     parsers: Parsers = None,
+    strict: Strict = False,
+    quiet: Quiet = False,
 ) -> None:
     """Read logs and write the events table."""
+    from maillog_forensics import run_summary, writers
+    from maillog_forensics.api import input_of
     from maillog_forensics.api import normalize as run
-    from maillog_forensics.writers import strange_lines, write_events
+    from maillog_forensics.options import names
+    from maillog_forensics.progress import Progress
 
-    with strange_lines(unrecognised) as strange:
-        events, reports, problems = run(paths, tz=tz, year=year, format=format, parsers=parsers, on_unrecognised=strange)
-    _tell(problems)
-    for report in reports:
-        _tell(f"{report.about.path}: {p}" for p in report.about.problems)
-    write_events(events, output)
-    if not any(r.recognised for r in reports):
-        raise NoInputError("no line of a mail server was found in these inputs")
+    wanted = writers.Output(output, schema, to, names(partition_by))
+    wanted.check()
+    with (
+        run_summary.Watch(summary, _command()) as watch,
+        writers.strange_lines(unrecognised) as strange,
+        Progress(quiet) as bar,
+    ):
+        found = run(paths, tz=tz, year=year, format=format, parsers=parsers, on_unrecognised=strange, progress=bar.step)
+
+        def finished() -> str:
+            """Before anything appears under its final name: a run without mail leaves nothing there."""
+            watch.read([input_of(r) for r in found.reports], found.problems, sum(r.events for r in found.reports))
+            _tell(watch.problems)
+            watch.need_mail()
+            return watch.name_of_inputs()
+
+        watch.wrote(*writers.write_events(found.events, wanted, finish=finished))
+        if strict and watch.is_damaged:
+            watch.leave(4)
 
 
 @formats.command("list")
@@ -357,12 +421,8 @@ def main() -> None:
     """Entry point: exceptions of our own become one sentence and an exit code."""
     try:
         app(prog_name="maillog-forensics")
-    except UsageError as error:
-        _fail(str(error), 2)
-    except NoInputError as error:
-        _fail(str(error), 3)
     except MaillogForensicsError as error:
-        _fail(str(error), 1)
+        _fail(str(error), error.exit_code)
     except BrokenPipeError:  # the reader has enough: what is still buffered goes nowhere, silently
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None

@@ -160,7 +160,9 @@ def proving(events: pl.DataFrame) -> pl.DataFrame:
     """Rows without a zone that may prove the clock, with the columns that `proofs` looks at."""
     known = ("line", "_wall", "_yearless", "_utc", "_turn", "event", "queue_id", "message_id", "mta")
     need = [c for c in known if c in events.columns]
-    if "queue_id" not in need or ("message_id" not in need and events["event"].item(0) != "receive") or events["_utc"].all():
+    if events.is_empty() or "queue_id" not in need or events["_utc"].all():
+        return pl.DataFrame(schema={"line": pl.UInt64})
+    if "message_id" not in need and not (events["event"] == "receive").any():
         return pl.DataFrame(schema={"line": pl.UInt64})
     rows = events.select(need).filter(~pl.col("_utc"), pl.col("_wall").is_not_null())
     return rows.filter(_telling(rows.columns))

@@ -57,6 +57,10 @@ def _finish(outcome: object, settings: object, quiet: bool, strict: bool) -> Non
         raise typer.Exit(4)
 
 
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def _note(sentence: str) -> None:
     from maillog_forensics.text import visible
 
@@ -67,15 +71,15 @@ def _note(sentence: str) -> None:
 def archive_status(folder: Folder) -> None:
     """What the archive holds: days, events, logs and where they were seen last."""
     from maillog_forensics.archive import retention, store
-    from maillog_forensics.figures import bytes_text, plural
+    from maillog_forensics.figures import bytes_text
     from maillog_forensics.text import visible
 
     with store.looking(folder) as held:
         status = retention.status(held)
         due = [row[0] for row in held.ledger.execute("SELECT day FROM due UNION SELECT day FROM changed ORDER BY 1")]
     span = f" from {status.first} to {status.last}" if status.days else ""
-    typer.echo(f"{plural(status.days, 'day')}{span}, {plural(status.events, 'event')}, {bytes_text(status.size)}")
-    typer.echo(f"{plural(status.lines, 'line')}: {status.unrecognised:,} not understood, {status.damaged:,} damaged")
+    typer.echo(f"{_count(status.days, 'day')}{span}, {_count(status.events, 'event')}, {bytes_text(status.size)}")
+    typer.echo(f"{_count(status.lines, 'line')}: {status.unrecognised:,} not understood, {status.damaged:,} damaged")
     if due:
         typer.echo(f"pages that the next run makes: {', '.join(due)}")
     for source, path, lines, last, zone in status.logs:
@@ -86,14 +90,13 @@ def archive_status(folder: Folder) -> None:
 def archive_verify(folder: Folder) -> None:
     """Hash every file of the archive and check its ledger; exits with 1 when something is wrong."""
     from maillog_forensics.archive import store
-    from maillog_forensics.figures import plural
 
     with store.looking(folder) as held:
         faults = held.verify()
         count = len(held.ledger.segments())
     for fault in faults:
         _note(fault)
-    typer.echo(f"{plural(count, 'file')} of events, {plural(len(faults), 'fault')}", err=True)
+    typer.echo(f"{_count(count, 'file')} of events, {_count(len(faults), 'fault')}", err=True)
     if faults:
         raise typer.Exit(1)
 
@@ -125,7 +128,6 @@ def archive_forget(
     from maillog_forensics.archive import retention, store
     from maillog_forensics.daily import pages
     from maillog_forensics.daily.config import read
-    from maillog_forensics.figures import plural
     from maillog_forensics.options import duration_s
 
     settings = read(config)
@@ -138,7 +140,7 @@ def archive_forget(
         made = pages.forget(settings, date)
         pages.make_folder(settings.folder)
         pages.write_index(held, settings)
-    typer.echo(f"{plural(days, 'day')} of events and {plural(made, 'page')} were removed", err=True)
+    typer.echo(f"{_count(days, 'day')} of events and {_count(made, 'page')} were removed", err=True)
 
 
 @config.command("check")
@@ -146,7 +148,6 @@ def config_check(config: Annotated[Path, typer.Argument(metavar="FILE.toml", hel
     """Read a configuration, and look whether its logs are there and can be read."""
     from maillog_forensics import sources
     from maillog_forensics.daily.config import read
-    from maillog_forensics.figures import plural
 
     settings = read(config)
     wrong = 0
@@ -161,7 +162,7 @@ def config_check(config: Annotated[Path, typer.Argument(metavar="FILE.toml", hel
         wrong += len(problems)
         for problem in problems:
             _note(f"{entry.name}: {problem}")
-        typer.echo(f"{entry.name}: {plural(len(files), 'file')}", err=True)
+        typer.echo(f"{entry.name}: {_count(len(files), 'file')}", err=True)
     mail = f"a digest to {', '.join(settings.mail.to)}" if settings.mail.to else "no mail"
     typer.echo(f"archive {settings.archive}, pages in {settings.folder}, {mail}", err=True)
     if wrong:

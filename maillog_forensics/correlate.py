@@ -194,35 +194,46 @@ def gather(events: pl.DataFrame) -> Gathered:
 def link(parts: list[Gathered]) -> Mail:
     """Number the messages of all parts by their time, and link them.
 
-    Returns
-    -------
-    Mail
+    Parameters
+    ----------
+    parts
+        Emptied on the way, so that nothing is held twice.
 
     Notes
     -----
     Links are as-of joins over narrow tables: n log n.
     """
-    shift, apart = 0, []
-    for part in parts:
+    shift = 0
+    apart: tuple[list[pl.DataFrame], ...] = ([], [], [], [])
+    until: dict[str, dt.datetime] = {}
+    while parts:
+        part = parts.pop(0)
         moved = pl.col("stay") + shift
-        apart.append([part.messages.with_columns(moved), part.deliveries.with_columns(moved), part.notices.with_columns(moved)])
+        for tables, table in zip(apart, (part.messages, part.deliveries, part.notices)):
+            tables.append(table.with_columns(moved))
+        apart[3].append(part.attempts)
+        until |= {host: max(at, until.get(host, at)) for host, at in part.until.items()}
         shift += part.messages.height
-    messages, deliveries, notices = (pl.concat(tables, how="diagonal_relaxed") for tables in zip(*apart))
+        del part
+    messages, deliveries, notices, attempts = (_emptied(tables) for tables in apart)
     messages = messages.sort("first", "source", "line", "queue_id").with_row_index("mid")
     number = messages.select("stay", "mid").sort("stay")["mid"]
     deliveries = deliveries.with_columns(mid=number.gather(deliveries["stay"])).sort("mid", maintain_order=True)
     notices = notices.with_columns(mid=number.gather(notices["stay"]))
     messages = _link(messages, deliveries, notices)
-    until: dict[str, dt.datetime] = {}
-    for part in parts:
-        until |= {host: max(at, until.get(host, at)) for host, at in part.until.items()}
-    attempts = pl.concat([part.attempts for part in parts]).sort("time", "source", "line", "recipient", maintain_order=True)
     return Mail(
         schema.conform(messages, MESSAGES, "messages"),
         schema.conform(deliveries.drop("stay"), DELIVERIES, "deliveries"),
-        attempts,
+        attempts.sort("time", "source", "line", "recipient", maintain_order=True),
         dict(sorted(until.items())),
     )
+
+
+def _emptied(tables: list[pl.DataFrame]) -> pl.DataFrame:
+    """The tables as one; the list lets go of them."""
+    whole = pl.concat(tables, how="diagonal_relaxed")
+    tables.clear()
+    return whole
 
 
 def _by_stay(keyed: pl.DataFrame) -> pl.DataFrame:

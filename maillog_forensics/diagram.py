@@ -133,7 +133,12 @@ def _where(incident: Incident, member: str, host: str) -> tuple[str, ...]:
 def _description(nodes: list[_Node], steps: list[_Step]) -> str:
     turns = zip(nodes, [*nodes[1:], nodes[0]], steps)
     told = (
-        say("%(a)s to %(b)s: %(how)s", a=a.name, b=b.name, how=f"{s.words + ', ' if s.words else ''}{s.proof_words}")
+        say(
+            "%(a)s to %(b)s: %(how)s",
+            a=narrative.brief(a.name),
+            b=narrative.brief(b.name),
+            how=f"{s.words + ', ' if s.words else ''}{s.proof_words}",
+        )
         for a, b, s in turns
     )
     return "; ".join(told) + "."

@@ -114,6 +114,7 @@ def _by_last_messages(mail: Mail, mids: list[int], last: dt.datetime, grace: dt.
                     "source": row["waited_source"],
                     "line": row["waited_line"],
                     "offset": row["waited_offset"],
+                    "last": row["first"],  # it ended when it was first put off, not when the queue gave it up
                 }
         if reason is None and row["event"] in ("bounce", "expire", "discard") and not usual:
             reason = Ending.BLOCKED

@@ -6,13 +6,19 @@ from __future__ import annotations
 class MaillogForensicsError(Exception):
     """Root of the tree; its text is one sentence that can be shown to a user as it is."""
 
+    exit_code = 1
+
 
 class UsageError(MaillogForensicsError):
-    """The command or a parameter can't mean anything (exit code 2)."""
+    """The command or a parameter can't mean anything, or what it names can't be written to."""
+
+    exit_code = 2
 
 
 class NoInputError(MaillogForensicsError):
-    """Nothing among the inputs could be read or recognised (exit code 3)."""
+    """Nothing among the inputs could be read or recognised."""
+
+    exit_code = 3
 
 
 class GrammarError(MaillogForensicsError):

@@ -6,6 +6,9 @@ from maillog_forensics.errors import UsageError
 from maillog_forensics.findings import Findings, Incident
 from maillog_forensics.text import visible
 
+_WIDEST = 2000
+"""Characters of a line; what is longer is cut, and how much is said."""
+
 
 def explain(findings: Findings, id: str) -> str:
     """The reasons for one incident, in words for a terminal.
@@ -52,7 +55,8 @@ def _text(incident: Incident, findings: Findings) -> str:
     ] or ["  nothing similar was considered"]
     ended = incident.ended_by
     out += ["", f"Ended by: {ended.reason.value.replace('_', ' ')} ({ended.side}) {visible(ended.text)}".rstrip(), "", "Evidence"]
-    out += [f"  {visible(e.source)}:{e.line} @{e.offset}  {e.note}\n    {visible(e.text, 400)}" for e in incident.evidence]
+    for e in incident.evidence:
+        out += [f"  {visible(e.source)}:{e.line} @{e.offset}  {e.note}", f"    {visible(e.text, 400)}"]
     out += [f"  {incident.evidence_total} log lines belong to it altogether", "", "Parameters"]
     out += [f"  {k} = {v}" for k, v in findings.run.parameters.items()]
-    return "\n".join(out) + "\n"
+    return "\n".join(visible(line, _WIDEST) for line in out) + "\n"

@@ -9,7 +9,7 @@ import datetime as dt
 import itertools
 import os
 import re
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -24,7 +24,8 @@ from maillog_forensics.normalize import Plan
 from maillog_forensics.spool import BUDGET_BYTES, Spool
 
 Reader = records.Reader | journal.Export
-_HEAD_LINES = 400
+HEAD_LINES = 400
+"""Lines at the beginning of an input that tell how to read it."""
 _SHAPES_KEPT = 20
 
 
@@ -227,45 +228,101 @@ def pour(
         Known only at the end: what no line but the last may tell, the clock's zone and year.
     """
     about = sources.Input(sources.label(path))
-    report = InputReport(about)
-    reader: Reader | None = None
-    shapes: list[pl.DataFrame] = []
-    mtas: set[str] = set()
-    watch = clock.Watch()
-    cut: list[int] = []
+    account = Account()
     host = host_of(path)
+    form = Format()
     for chunk in raw_chunks(path, about, plan, options):
-        reader = chunk.reader
-        cut += chunk.cut
-        for state, count in chunk.ledger.counts().items():
-            setattr(report, state, getattr(report, state) + count)
-        strange = chunk.ledger.lines("unrecognised")
-        if strange.len():
-            lines = chunk.lines.join(strange.to_frame(), on="line", how="semi", maintain_order="left")
-            shapes.append(shapes_of(lines))
-            if options.on_unrecognised:
-                options.on_unrecognised(about.path, lines)
+        form = Format.of(chunk.reader)
+        one = told(chunk, host)
+        if options.on_unrecognised and one.shapes is not None:
+            options.on_unrecognised(about.path, _strange(chunk))
         if progress:
             progress(about.decompressed_bytes)
-        if chunk.tables:
-            tables = watch.see([_with_host(table, host) for table in chunk.tables])
-            mtas.update(*(table["mta"].unique().drop_nulls().to_list() for table in tables))
-            report.events += sum(table.height for table in tables)
+        if tables := account.add(one):
             into(*tables)
-    basis = TimeBasis()
-    if found := watch.evidence(written(about), options.next_began):
-        basis = clock.decide(found, tz=options.tz, year=options.year)
-        report.first, report.last = watch.span(basis)
-    report.basis = (reader.basis if reader else None) or basis
-    if report.basis.shift:
-        about.problems.append(report.basis.shift)
-    report.format = reader.name if reader and reader.name else "+".join(sorted(mtas)) or "unknown"
-    report.shapes = _top_shapes(shapes)
-    if reader:
-        about.problems += reader.problems
-    if not report.recognised and about.lines and not about.unreadable and not (reader and reader.problems):
-        about.problems.append(_unknown_sentence(shapes))
-    return report, Settlement(about.path, basis, watch.turns, tuple(cut))
+    return account.close(about, form, options)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What one chunk adds to the account of its input."""
+
+    counts: dict[str, int]
+    """Lines by state."""
+    shapes: pl.DataFrame | None
+    """Kinds of lines that nothing knows."""
+    cut: tuple[int, ...]
+    mtas: frozenset[str]
+    events: int
+    tables: list[pl.DataFrame]
+    """The raw events, or those of them that tell about the clock."""
+
+
+def told(chunk: RawChunk, host: str | None) -> Told:
+    """What a chunk adds; `host` is what the input is named after."""
+    tables = [_with_host(table, host) for table in chunk.tables]
+    shapes = shapes_of(_strange(chunk)) if chunk.ledger.lines("unrecognised").len() else None
+    mtas = frozenset(m for table in tables for m in table["mta"].unique().drop_nulls().to_list())
+    return Told(chunk.ledger.counts(), shapes, chunk.cut, mtas, sum(table.height for table in tables), tables)
+
+
+def _strange(chunk: RawChunk) -> pl.DataFrame:
+    """The lines that nothing knows."""
+    return chunk.lines.join(chunk.ledger.lines("unrecognised").to_frame(), on="line", how="semi", maintain_order="left")
+
+
+@dataclass(frozen=True)
+class Format:
+    """What whoever reads an input that is no syslog knows of it at the end."""
+
+    name: str = ""
+    basis: TimeBasis | None = None
+    problems: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, reader: Reader | None) -> Format:
+        """What `reader` knows by now."""
+        return cls(reader.name, reader.basis, tuple(reader.problems)) if reader else cls()
+
+
+class Account:
+    """The ledger and the clock of one input, filled in chunk by chunk, wherever the chunks were read."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._shapes: list[pl.DataFrame] = []
+        self._mtas: set[str] = set()
+        self._cut: list[int] = []
+        self._events = 0
+        self._watch = clock.Watch()
+
+    def add(self, chunk: Told) -> list[pl.DataFrame]:
+        """Take the next chunk in; its raw events come back with `_turn`."""
+        self._counts.update(chunk.counts)
+        self._shapes += [chunk.shapes] if chunk.shapes is not None else []
+        self._mtas |= chunk.mtas
+        self._cut += chunk.cut
+        self._events += chunk.events
+        return self._watch.see(chunk.tables) if chunk.tables else []
+
+    def close(self, about: sources.Input, form: Format, options: Options) -> tuple[InputReport, Settlement]:
+        """The report of the input, and how its events get their time."""
+        report = InputReport(about, events=self._events)
+        for state in schema.LINE_STATES:
+            setattr(report, state, self._counts[state])
+        basis = TimeBasis()
+        if found := self._watch.evidence(written(about), options.next_began):
+            basis = clock.decide(found, tz=options.tz, year=options.year)
+            report.first, report.last = self._watch.span(basis)
+        report.basis = form.basis or basis
+        if report.basis.shift:
+            about.problems.append(report.basis.shift)
+        report.format = form.name or "+".join(sorted(self._mtas)) or "unknown"
+        report.shapes = _top_shapes(self._shapes)
+        about.problems += form.problems
+        if not report.recognised and about.lines and not about.unreadable and not form.problems:
+            about.problems.append(_unknown_sentence(self._shapes))
+        return report, Settlement(about.path, basis, self._watch.turns, tuple(self._cut))
 
 
 def _with_host(table: pl.DataFrame, host: str | None) -> pl.DataFrame:
@@ -291,24 +348,25 @@ def raw_chunks(
     first = next(chunks, None)
     if first is None:
         return
-    head = first.lines.head(_HEAD_LINES)
+    head = first.lines.head(HEAD_LINES)
     reader: Reader | None = (
         journal.Export(plan) if journal.is_export(head) else records.recognise(head, plan, path, options.format)
     )
     if reader:  # what it has read tells how to read on
         for chunk in itertools.chain([first], chunks):
-            yield _raw(chunk, reader.parse(chunk.lines), reader)
+            yield raw(chunk, reader.parse(chunk.lines), reader)
         if isinstance(reader, journal.Export):
-            yield _raw(sources.Chunk(first.lines.clear()), reader.rest(), reader)
+            yield raw(sources.Chunk(first.lines.clear()), reader.rest(), reader)
         return
-    order = _rank_envelopes(head, plan)
+    order = rank_envelopes(head, plan)
     yield from _ahead(
-        lambda chunk: _raw(chunk, normalize.parse(chunk.lines, plan, order, is_lean=options.is_lean)),
+        lambda chunk: raw(chunk, normalize.parse(chunk.lines, plan, order, is_lean=options.is_lean)),
         itertools.chain([first], chunks),
     )
 
 
-def _raw(chunk: sources.Chunk, parsed: normalize.Parsed, reader: Reader | None = None) -> RawChunk:
+def raw(chunk: sources.Chunk, parsed: normalize.Parsed, reader: Reader | None = None) -> RawChunk:
+    """What a chunk says, from what the rules read."""
     parsed.ledger.damaged(pl.Series("line", chunk.cut, dtype=pl.UInt64))
     tables = [_placed(table, chunk.lines) for table in parsed.tables if table.height]
     return RawChunk(chunk.lines, tables, parsed.ledger, reader, chunk.cut)
@@ -350,7 +408,7 @@ def written(about: sources.Input) -> tuple[dt.datetime, str] | None:
 _LAST_SECOND = 4_102_444_800  # 2100: what a broken file system may tell beyond is no date
 
 
-def _rank_envelopes(head: pl.DataFrame, plan: Plan) -> tuple[str, ...]:
+def rank_envelopes(head: pl.DataFrame, plan: Plan) -> tuple[str, ...]:
     """All envelopes, those that fit the first lines best in front; what fitted the input before is tried first."""
     last: tuple[str, ...] = plan.memory.get("envelopes", ())
     if last and envelopes.open_envelopes(head, plan, last[:1])[1].is_empty():

@@ -33,6 +33,9 @@ def match(rows: pl.DataFrame, pattern: Compiled, column: str) -> tuple[pl.DataFr
             likely, unlikely = rows.filter(mask), rows.filter(~mask)
     found = groups(likely[column], pattern.regex)
     hit = found[MATCHED].is_not_null()
+    if pattern.tail:
+        rest = pl.col(column).str.slice(pl.col(MATCHED).str.len_chars()).alias(pattern.tail)
+        found = found.hstack(pl.DataFrame([likely[column].alias(column), found[MATCHED]]).select(rest))
     hits = hit.sum()
     if not hits:
         return rows.clear(), rows

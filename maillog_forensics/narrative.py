@@ -260,7 +260,7 @@ def _storm_hit(i: Incident) -> Figure:
     if i.harm.mailboxes_filled:
         return Figure(plural(len(i.harm.mailboxes_filled), "mailbox"), say("filled"))
     if i.harm.innocent_recipients:
-        return Figure(plural(i.harm.innocent_recipients, "outsider"), say("were sent notifications too"))
+        return Figure(plural(i.harm.innocent_recipients, "outsider"), say("notified as well"))
     return Figure(bytes_text(i.bytes), say("of notifications"))
 
 
@@ -280,7 +280,7 @@ def _hit(i: Incident) -> Figure:
     if h.mailboxes_filled:
         return Figure(plural(len(h.mailboxes_filled), "mailbox"), say("filled; %(ndrs)s sent", ndrs=sent))
     if h.innocent_recipients:
-        return Figure(plural(h.innocent_recipients, "outsider"), say("were sent notifications; %(ndrs)s", ndrs=sent))
+        return Figure(plural(h.innocent_recipients, "outsider"), say("notified; %(ndrs)s sent", ndrs=sent))
     if h.ndrs_sent:
         return Figure(sent, say("no outsider, no mailbox filled"))
     return Figure("0", say("NDRs, outsiders, full mailboxes"))

@@ -19,6 +19,16 @@ def duration_s(text: str, option: str) -> float:
     return float(match.group(1)) * _UNITS[match.group(2) or "s"]
 
 
+def size_bytes(text: str | None, option: str) -> int | None:
+    """Bytes in 500M, 1.5G, or a bare number of bytes (powers of 1024)."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    if not match or float(match.group(1)) <= 0:
+        raise UsageError(f"{option} {text}: not a size; write for instance {option} 1500M or {option} 2G")
+    return int(float(match.group(1)) * 1024 ** " KMGT".index(match.group(2).upper() or " "))
+
+
 def moment(text: str | None, option: str) -> dt.datetime | None:
     """An ISO 8601 time; UTC where it names no zone."""
     if text is None:
@@ -34,8 +44,13 @@ def moment(text: str | None, option: str) -> dt.datetime | None:
 
 def kinds(text: str | None) -> frozenset[str]:
     """Kinds of incidents in --fail-on: loop, storm."""
-    words = [w.strip() for w in (text or "").split(",") if w.strip()]
+    words = names(text)
     for word in words:
         if word not in _KINDS:
             raise UsageError(f"--fail-on {text}: {word!r} is no kind of incident; write loop, storm or loop,storm")
     return frozenset(_KINDS[w] for w in words)
+
+
+def names(text: str | None) -> tuple[str, ...]:
+    """Words of a list with commas."""
+    return tuple(w.strip() for w in (text or "").split(",") if w.strip())

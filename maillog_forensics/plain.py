@@ -12,6 +12,7 @@ from maillog_forensics.errors import UsageError
 from maillog_forensics.figures import bytes_text, clock, plural, seconds_text
 from maillog_forensics.findings import Evidence, Findings, Kind, Search, Suppressed
 from maillog_forensics.language import ENGLISH, number, say, speaking, told
+from maillog_forensics.text import visible
 from maillog_forensics.view import Card, Page
 from maillog_forensics.wording import headline_of, names
 
@@ -219,7 +220,8 @@ def _to_type(card: Card) -> Iterator[Block]:
 
 
 def _evidence(e: Evidence) -> tuple[str, str]:
-    return f"{e.source}:{e.line} @{e.offset}{f' ({told(e.note)})' if e.note else ''}", "  " + e.text[: CAPS.text]
+    note = f" ({visible(told(e.note), 200)})" if e.note else ""
+    return f"{visible(e.source, 400)}:{e.line} @{e.offset}{note}", "  " + e.text[: CAPS.text]
 
 
 def _traffic(page: Page) -> Iterator[Block]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from maillog_forensics import api, envelopes, normalize
+from maillog_forensics import envelopes, normalize, reading
 from maillog_forensics.checking import explain
 
 _PIECES = re.compile(
@@ -29,7 +29,7 @@ def propose(line: str, parsers: Path | None = None) -> str:
     str
         The draft, or a sentence where none is needed or none can be made.
     """
-    plan = api.load(parsers)
+    plan = reading.load(parsers)
     rows = pl.DataFrame({"line": pl.Series([1], dtype=pl.UInt64), "offset": pl.Series([0], dtype=pl.UInt64), "text": [line]})
     opened, _ = envelopes.open_envelopes(rows, plan)
     if opened.is_empty():

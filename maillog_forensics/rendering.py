@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
+
 from maillog_forensics import plain, report
+from maillog_forensics.dialects.detection_findings import detection_findings
 from maillog_forensics.errors import UsageError
 from maillog_forensics.findings import Findings, write
 from maillog_forensics.language import ENGLISH
@@ -19,7 +22,15 @@ def rendered(findings: Findings, suffix: str, *, print_variant: bool = False, la
             return plain.text(findings, lang=lang)
         case ".json":
             return write(findings)
+        case ".ocsf.json" | ".ocsf.jsonl":
+            return detection_findings(findings)
         case _:
             raise UsageError(
-                f"-o: {suffix or 'a name without an ending'} is no form of the report; write .html, .md, .txt or .json"
+                f"-o: {suffix or 'a name without an ending'} is no form of the report; write .html, .md, .txt, .json or .ocsf.json"
             )
+
+
+def ending(name: str) -> str:
+    """What a file's name ends in, `.ocsf.json` as a whole."""
+    path = PurePath(name)
+    return "".join(path.suffixes[-2:]) if path.name.lower().endswith((".ocsf.json", ".ocsf.jsonl")) else path.suffix

@@ -43,10 +43,10 @@ def render(findings: Findings, *, print_variant: bool = False, lang: str = ENGLI
     ----------
     lang
         Code of the language of the page; log lines and commands stay as they are.
-    operations
-        The day's operations, for the page of a day (`operations.view.Operations`).
     print_variant
         Everything unfolded, for paper: a closed fold can't be opened there.
+    operations
+        The day's operations, for the page of a day (`operations.view.Operations`).
     """
     page = ""
     with speaking(lang, findings.sentences):
@@ -130,7 +130,7 @@ _DATE = re.compile(r"\b\d{4}-\d\d-\d\d(?: \d\d:\d\d:\d\d)?\b")
 
 def _sentence(text: str) -> Markup:
     """A sentence in which no date is broken at the end of a line."""
-    return Markup(_DATE.sub(r'<span class="nowrap">\g<0></span>', str(escape(visible(text)))))
+    return Markup(_DATE.sub(r'<span class="nowrap">\g<0></span>', str(escape(visible(text, 600)))))
 
 
 def _told(sentence: str, limit: int = 400) -> Markup:

@@ -237,6 +237,11 @@ def _lines(data: bytes) -> pl.Series | None:
         return None
 
 
+def lines_of(data: bytes, line: int, offset: int) -> pl.DataFrame:
+    """The lines of a part of a UTF-8 log that begins with line number `line` at `offset`, as a chunk has them."""
+    return _table(data.removesuffix(b"\n"), "utf-8", line, offset)[0]
+
+
 def _split_wide(data: bytes, newline: bytes) -> list[bytes]:
     """Lines of a text whose characters are two bytes wide: a newline counts on a character's border."""
     parts: list[bytes] = []

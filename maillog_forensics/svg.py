@@ -12,6 +12,8 @@ Attribute = str | int | float | None
 LINE_BREAK = Markup("\n")
 """A real one, between the lines of commands; those inside of values are shown as \\n."""
 
+_TOLD = 1500
+"""Characters of a conclusion, which nobody listens to longer."""
 _NARROW = frozenset("fijlrtIJ.,:;!|'`()[]/ -")
 _WIDE = frozenset("mwMW@%—…")
 
@@ -51,7 +53,7 @@ def image(ident: str, width: float, height: float, title: str, description: str,
     return el(
         "svg",
         el("title", title, id=f"{ident}-t"),
-        el("desc", description, id=f"{ident}-d"),
+        el("desc", visible(description, _TOLD), id=f"{ident}-d"),
         *children,
         class_=f"pic {classes}".strip(),
         viewbox=f"0 0 {_coordinate(width)} {_coordinate(height)}",

@@ -27,7 +27,7 @@ if __name__ == "__main__" and importlib.util.find_spec("atheris"):
     with atheris.instrument_imports(include=["maillog_forensics"]):
         import maillog_forensics.api  # noqa: F401
 
-from maillog_forensics import api, correlate, drafts, grammar, intake
+from maillog_forensics import correlate, drafts, grammar, intake, reading
 
 ROOT = Path(__file__).parents[1]
 LINES = 1500
@@ -130,7 +130,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     wanted = parser.parse_args()
     wanted.out.mkdir(parents=True, exist_ok=True)
-    lines, plan = seeds(), api.load()
+    lines, plan = seeds(), reading.load()
     found: dict[str, int] = {}
     done = {"inputs": 0, "lines": 0}
     end = time.monotonic() + wanted.seconds

@@ -13,7 +13,8 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from maillog_forensics import api, correlate, graph, schema
+from maillog_forensics import api, correlate, graph, run_summary, schema
+from maillog_forensics.dialects import DIALECTS, ecs, ocsf, tree
 from maillog_forensics.findings import json_schema
 from maillog_forensics.report import render
 
@@ -30,6 +31,16 @@ _COMMANDS = (
     ["formats", "propose"],
     ["trace"],
     ["explain"],
+    ["daily"],
+    ["archive"],
+    ["archive", "status"],
+    ["archive", "verify"],
+    ["archive", "rebuild"],
+    ["archive", "forget"],
+    ["config"],
+    ["config", "check"],
+    ["config", "dump"],
+    ["schedule"],
 )
 
 
@@ -38,8 +49,10 @@ def pages() -> dict[str, str]:
     """Path under the checkout to the text that belongs there."""
     return {
         "docs/findings.schema.json": json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n",
+        "docs/run.schema.json": json.dumps(run_summary.json_schema(), indent=1, ensure_ascii=False) + "\n",
         "docs/commands.md": _commands(),
         "docs/tables.md": _tables(),
+        "docs/schemas.md": _schemas(),
         "docs/sample-report.html": _sample_report(),
     }
 
@@ -84,6 +97,34 @@ def _tables() -> str:
     for name, columns, words in named:
         out += [f"## {name}", "", words, "", "| column | type |", "|---|---|"]
         out += [f"| `{c}` | {_type(t)} |" for c, t in columns.items()]
+        out.append("")
+    return "\n".join(out)
+
+
+_DIALECTS = {
+    "ecs": "Elastic Common Schema {0}. What it has no field for is under `maillog`. The header's From is not in the logs: `email.sender` is the envelope's.",
+    "ocsf": "OCSF {0}, Email Activity (4009) with the profile `host`. What its patterns for addresses do not take, and what it has no attribute for, is in `unmapped`.",
+    "timesketch": "JSON Lines or CSV for Timesketch's importer; all native columns beside its own.",
+}
+
+
+def _schemas() -> str:
+    """Every field of every dialect, and the columns that it is made of, read from the expressions themselves."""
+    out = [
+        "# In the words of others", "", "Made from the program by `make docs`: the fields of `normalize --schema NAME`, and the columns of the",
+        "[events table](tables.md) that each is made of. A field without a column is the same in every document.", "",
+    ]  # fmt: skip
+    for name, words in _DIALECTS.items():
+        fields = [(e.meta.output_name(), sorted(set(e.meta.root_names()))) for e in tree.flat(DIALECTS[name]())]
+        out += [
+            f"## {name}",
+            "",
+            words.format({"ecs": ecs.VERSION, "ocsf": ocsf.VERSION}.get(name, "")),
+            "",
+            "| field | from |",
+            "|---|---|",
+        ]
+        out += [f"| `{field}` | {', '.join(f'`{c}`' for c in columns)} |" for field, columns in fields]
         out.append("")
     return "\n".join(out)
 

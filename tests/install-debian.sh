@@ -2,9 +2,13 @@
 # What some tests start for real: a browser, and the peers that our figures are compared with. Without root or apt those tests skip.
 set -u
 need=""
+command -v pdftotext >/dev/null 2>&1 || need="$need poppler-utils"
 command -v chromium >/dev/null 2>&1 || need="$need chromium"
 command -v pflogsumm >/dev/null 2>&1 || need="$need pflogsumm"
 command -v exigrep >/dev/null 2>&1 || need="$need exim4-base"
+command -v logrotate >/dev/null 2>&1 || need="$need logrotate"
+command -v openssl >/dev/null 2>&1 || need="$need openssl"
+command -v systemd-analyze >/dev/null 2>&1 || need="$need systemd"
 [ -n "$need" ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
     echo "not installed:$need (tests that need them will skip)"

@@ -6,7 +6,14 @@ from typing import Any
 
 import polars as pl
 
-from maillog_forensics import normalize
+from maillog_forensics import api, normalize
+from maillog_forensics.intake import InputReport
+
+
+def normalized(paths: list[str], **options: Any) -> tuple[pl.DataFrame, list[InputReport]]:
+    """All events of some inputs, and the reports."""
+    found = api.normalize(paths, **options)
+    return found.events.collect(), found.reports
 
 
 def table(*texts: str) -> pl.DataFrame:

@@ -22,20 +22,20 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from maillog_forensics import api, normalize
+from maillog_forensics import api, normalize, reading
 from maillog_forensics.archive import looking, retention, segments, store
 from maillog_forensics.archive.reading import Entry
 from maillog_forensics.archive.taking import Progress, take_in
 from maillog_forensics.errors import ArchiveError, UsageError
 from tests import daily_month
 
-KILLS = int(os.environ.get("MAILLOG_FORENSICS_KILLS", "6"))
+KILLS = int(os.environ.get("MAILLOG_FORENSICS_KILLS", "4"))
 """`make kills` sets it to 210."""
 
 
 @cache
 def plan() -> normalize.Plan:
-    return api.load()
+    return reading.load()
 
 
 def take(root: Path, *paths: Path | str, name: str = "mail", **more: bool) -> Progress:

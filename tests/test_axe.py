@@ -15,7 +15,18 @@ from tests.test_report import browser, chromium, page
 
 AXE = "axe-core@4.10.3"
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-PAGES = ("two_parties", "ring_of_three", "list_loop", "storm", "several", "nothing", "degraded", "pseudonymized")
+PAGES = (
+    "two_parties",
+    "ring_of_three",
+    "list_loop",
+    "storm",
+    "several",
+    "nothing",
+    "degraded",
+    "pseudonymized",
+    "guarded.fil",
+    "storm.fil",
+)
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +54,11 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)
 def test_axe_finds_no_violation(axe: str, tmp_path: Path, name: str, scheme: str) -> None:
-    text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page(name, print_variant=True))
+    text = re.sub(
+        r'<meta http-equiv="Content-Security-Policy"[^>]*>',
+        "",
+        page(name.partition(".")[0], print_variant=True, lang=name.partition(".")[2] or "en"),
+    )
     wanted, other = ("@media all", "@media not all") if scheme == "dark" else ("@media not all", "@media all")
     assert "(prefers-color-scheme:dark)" in text.replace(" ", "")
     text = re.sub(r"@media ?\(prefers-color-scheme: ?dark\)", wanted, text)

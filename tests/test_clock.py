@@ -10,13 +10,14 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from maillog_forensics import api, clock, intake, normalize
+from maillog_forensics import clock, intake, normalize, reading
 from maillog_forensics.errors import UsageError
+from tests.reading import normalized
 
 
 @pytest.fixture(scope="module")
 def plan() -> normalize.Plan:
-    return api.load()
+    return reading.load()
 
 
 def line(stamp: str, text: str = "93BA798A0: removed", program: str = "qmgr") -> str:
@@ -115,7 +116,7 @@ def test_a_rotated_files_year_follows_from_the_next_younger_one(tmp_path: Path) 
     write(tmp_path / "mail.log", proof("Jan  3 12:00:00", "20230103120000"))
     write(tmp_path / "mail.log.1", line("Dec 30 08:00:00"))
     write(tmp_path / "mail.log.2", line("Dec 20 08:00:00"))
-    events, reports, _ = api.normalize([str(tmp_path)])
+    events, reports = normalized([str(tmp_path)])
     assert [t.date().isoformat() for t in events["time"]] == ["2022-12-20", "2022-12-30", "2023-01-03"]
     assert [Path(r.about.path).name for r in reports] == ["mail.log.2", "mail.log.1", "mail.log"]
 
@@ -123,7 +124,7 @@ def test_a_rotated_files_year_follows_from_the_next_younger_one(tmp_path: Path) 
 def test_the_users_year_is_that_of_the_youngest_file(tmp_path: Path) -> None:
     write(tmp_path / "mail.log", line("Jan  3 12:00:00"))
     write(tmp_path / "mail.log.1", line("Dec 30 08:00:00"))
-    events, _, _ = api.normalize([str(tmp_path)], year=2020)
+    events, _ = normalized([str(tmp_path)], year=2020)
     assert [t.date().isoformat() for t in events["time"]] == ["2019-12-30", "2020-01-03"]
 
 
@@ -201,8 +202,8 @@ def test_summer_time_that_begins_within_a_file_is_told_and_not_smoothed_away(tmp
         wall = utc + dt.timedelta(hours=1 if i < 8 else 2)
         lines.append(f"{wall:%Y-%m-%d %H:%M:%S} {ident}-0001mi-{i:02d} <= a@a.example H=mx.a.example [192.0.2.1] P=esmtp S=500\n")
     (tmp_path / "mainlog").write_text("".join(lines))
-    _, (report,), _ = api.normalize([str(tmp_path / "mainlog")])
+    _, (report,) = normalized([str(tmp_path / "mainlog")])
     assert any("the clock changes within this file" in p and "+01:00" in p and "+02:00" in p for p in report.about.problems)
-    events, (named,), _ = api.normalize([str(tmp_path / "mainlog")], tz="Europe/Berlin")
+    events, (named,) = normalized([str(tmp_path / "mainlog")], tz="Europe/Berlin")
     assert not named.about.problems
     assert events["time"].diff().drop_nulls().dt.total_minutes().unique().to_list() == [8]

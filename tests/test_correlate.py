@@ -6,7 +6,8 @@ from pathlib import Path
 
 import polars as pl
 
-from maillog_forensics import addresses, api, correlate, graph
+from maillog_forensics import addresses, correlate, graph
+from tests.reading import normalized
 
 REUSED = """\
 Mar  2 08:00:00 mx postfix/smtpd[1]: 4A1B2C3D4E: client=a.example[192.0.2.1]
@@ -37,7 +38,7 @@ Mar  2 08:00:02 mx postfix/qmgr[3]: AAAAAAAA02: removed
 
 def correlated(tmp_path: Path, text: str, name: str = "mail.log") -> correlate.Mail:
     (tmp_path / name).write_text(text)
-    events, _, _ = api.normalize([str(tmp_path / name)], year=2026)
+    events, _ = normalized([str(tmp_path / name)], year=2026)
     return correlate.mailboxes(correlate.correlate(events))
 
 
@@ -65,7 +66,7 @@ def test_the_order_of_files_does_not_change_the_messages(tmp_path: Path) -> None
     lines = BOUNCED.splitlines(keepends=True)
     (tmp_path / "mail.log.1").write_text("".join(lines[:5]))
     (tmp_path / "mail.log").write_text("".join(lines[5:]))
-    events, _, _ = api.normalize([str(tmp_path / "mail.log"), str(tmp_path / "mail.log.1")], year=2026)
+    events, _ = normalized([str(tmp_path / "mail.log"), str(tmp_path / "mail.log.1")], year=2026)
     assert correlate.correlate(events).messages.height == 2
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from maillog_forensics import api, intake, normalize
+from maillog_forensics import intake, normalize, reading
 from tests.reading import facts, states
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -17,7 +17,7 @@ TEXT = "postfix/qmgr[77]: 93BA798A0: removed"
 
 @pytest.fixture(scope="module")
 def plan() -> normalize.Plan:
-    return api.load()
+    return reading.load()
 
 
 @pytest.mark.parametrize(

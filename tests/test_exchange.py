@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maillog_forensics import api, cells, checking, intake
+from maillog_forensics import cells, checking, intake, reading
 from maillog_forensics.normalize import Plan
+from tests.reading import normalized
 
 SHARED = Path(__file__).parents[2] / "shared"
 SAMPLES = Path(__file__).parents[1] / "sample_logs"
@@ -42,7 +43,7 @@ DELIVER = {
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    return api.load()
+    return reading.load()
 
 
 def rows(layout: str, *records: dict[str, str], delimiter: str = ",") -> str:
@@ -458,7 +459,7 @@ def test_the_sample_is_what_its_generator_writes(tmp_path: Path) -> None:
 
 
 def test_the_sample_tells_of_120_replies_and_the_limit_that_ended_them() -> None:
-    events, reports, _ = api.normalize([str(SAMPLES / "exchange_autoreply")])
+    events, reports = normalized([str(SAMPLES / "exchange_autoreply")])
     assert sum(r.damaged + r.unrecognised for r in reports) == 0
     sent = events.filter(
         pl.col("recipient") == "support@beta.example", pl.col("outcome") == "sendexternal", pl.col("sender") == ""

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maillog_forensics import api, checking, intake, normalize
+from maillog_forensics import checking, intake, normalize, reading
 from tests.reading import told
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -22,7 +22,7 @@ OLD, NEW = "1vwyP5-0001mi-2O", "10HmaX-000000005vi-0000"
 
 @pytest.fixture(scope="module")
 def plan() -> normalize.Plan:
-    return api.load()
+    return reading.load()
 
 
 def table(*texts: str) -> pl.DataFrame:
@@ -155,7 +155,7 @@ def test_fields_give_the_same_values_in_any_order(fields: list[str], tail: bool)
     assert {k: row[k] for k in columns if k in row} == wanted
 
 
-_PLAN = api.load()
+_PLAN = reading.load()
 
 
 # --- deliveries

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maillog_forensics import api, checking, grammar, normalize, patterns, plan
+from maillog_forensics import checking, grammar, normalize, patterns, plan, reading
 from maillog_forensics.errors import GrammarError
 from maillog_forensics.grammar import FieldRun, Format, Group, Hole, Include, Literal, Node, Rule
 
@@ -119,7 +119,7 @@ def _value(hole: Hole, form: Format) -> st.SearchStrategy[str]:
     )
 
 
-PLAN = api.load()
+PLAN = reading.load()
 POSTFIX = PLAN.grammar.format("postfix")
 assert POSTFIX
 RULES = [(rule, pattern) for rule in POSTFIX.rules if rule.event for _, pattern in rule.patterns]

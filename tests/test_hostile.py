@@ -19,7 +19,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from maillog_forensics import api, compression, duplicates, intake, normalize, schema, sources
+from maillog_forensics import api, compression, duplicates, intake, normalize, reading, schema, sources
 from tests import fuzz_reading
 
 STAMP = "Mar  2 08:13:22 mx1 postfix/"
@@ -41,7 +41,7 @@ RECORD = (
 
 @pytest.fixture(scope="module")
 def plan() -> normalize.Plan:
-    return api.load()
+    return reading.load()
 
 
 @pytest.fixture
@@ -65,8 +65,8 @@ def adds_up(report: intake.InputReport) -> None:
 
 CHILD = """
 import json, re, sys, time
-from maillog_forensics import api, intake
-plan = api.load()
+from maillog_forensics import intake, reading
+plan = reading.load()
 began = time.monotonic()
 events, report = intake.take_in(sys.argv[1], plan, intake.Options(year=2026)).whole()
 print(json.dumps({

@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from maillog_forensics import api, correlate, normalize
+from maillog_forensics import correlate, normalize, reading
 from maillog_forensics.addresses import canonical_of
 from maillog_forensics.archive import store
 from maillog_forensics.archive.reading import Entry
@@ -24,7 +24,7 @@ from tests.test_peers import EXIM_PUBLIC, WHY_PFLOGSUMM_DIFFERS, peer, raw
 
 @cache
 def plan() -> normalize.Plan:
-    return api.load()
+    return reading.load()
 
 
 def counted(root: Path, path: Path, top: int = 1000, mta: str | None = None) -> Figures:
@@ -34,7 +34,7 @@ def counted(root: Path, path: Path, top: int = 1000, mta: str | None = None) -> 
         events = archive.events().collect()
     if mta:
         events = events.filter(pl.col("mta") == mta)
-    return figures(events, correlate.mailboxes(correlate.correlate(events.drop("text"))), top=top)
+    return figures([events], correlate.mailboxes(correlate.correlate(events.drop("text"))), top=top)
 
 
 # --- pflogsumm ----------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from maillog_forensics import api, intake, normalize
+from maillog_forensics import intake, normalize, reading
 
 ENTRY = [sys.executable, "-c", "from maillog_forensics.cli import main; main()"]
 
@@ -27,7 +27,7 @@ def peer(name: str) -> str:
 
 @pytest.fixture(scope="module")
 def plan() -> normalize.Plan:
-    return api.load()
+    return reading.load()
 
 
 def raw(path: Path) -> bytes:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maillog_forensics import api, checking, intake, normalize
+from maillog_forensics import checking, intake, normalize, reading
 from tests.reading import facts, states
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -18,7 +18,7 @@ SHARED = Path(__file__).parents[2] / "shared"
 
 @pytest.fixture(scope="module")
 def plan() -> normalize.Plan:
-    return api.load()
+    return reading.load()
 
 
 def read(plan: normalize.Plan, text: str, tag: str = "postfix/smtp[7]") -> dict[str, object]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from maillog_forensics import api, checking, normalize
+from maillog_forensics import checking, normalize, reading
 from tests.reading import told
 
 
 @pytest.fixture(scope="module")
 def plan() -> normalize.Plan:
-    return api.load()
+    return reading.load()
 
 
 def read(plan: normalize.Plan, *lines: str) -> list[dict[str, object]]:

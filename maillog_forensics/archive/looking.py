@@ -10,7 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
-from maillog_forensics import __version__, allowing, api, schema
+from maillog_forensics import __version__, allowing, api, reading, schema
 from maillog_forensics.archive import segments, store
 from maillog_forensics.archive.ledger import Segment
 from maillog_forensics.archive.store import Archive
@@ -37,21 +37,37 @@ class Held:
     """Queue ids (host, queue_id)."""
 
     def events(self) -> Iterator[pl.DataFrame]:
-        """The events, one day after the other."""
-        root = self.archive.root
+        """The events, one day after the other, a part of a file at a time; of connections only the last of each host and part."""
         for segment in self.earlier:
-            if self.wanted is not None and self.since is not None:
-                rows = segments.scan(root, [segment]).filter(pl.col("time") < self.since).select(*schema.EVENTS)
-                yield rows.join(
+            if self.wanted is None or self.since is None:
+                continue
+            for rows in self._parts(segment):
+                early = rows.filter(pl.col("time") < self.since)
+                yield early.join(
                     self.wanted.lazy(), on=["host", "queue_id"], how="semi", nulls_equal=True, maintain_order="left"
                 ).collect()
         for segment in self.parts:
-            rows = segments.scan(root, [segment]).select(*schema.EVENTS)
-            if self.since:
-                rows = rows.filter(pl.col("time") >= self.since)
-            if self.until:
-                rows = rows.filter(pl.col("time") < self.until)
-            yield rows.collect()
+            for rows in self._parts(segment):
+                if self.since:
+                    rows = rows.filter(pl.col("time") >= self.since)
+                if self.until:
+                    rows = rows.filter(pl.col("time") < self.until)
+                yield _without_sessions(rows.collect())
+
+    def _parts(self, segment: Segment) -> Iterator[pl.LazyFrame]:
+        whole = segments.scan(self.archive.root, [segment]).select(*schema.EVENTS)
+        for start in range(0, segment.rows, _PART_ROWS):
+            yield whole.slice(start, _PART_ROWS)
+
+
+_PART_ROWS = 400_000
+
+
+def _without_sessions(rows: pl.DataFrame) -> pl.DataFrame:
+    """Connections tell only until when the log of a host goes on."""
+    talk = rows["event"] == "session"
+    last = rows.filter(talk).sort("time", maintain_order=True).unique("host", keep="last", maintain_order=True)
+    return pl.concat([rows.filter(~talk), last])
 
 
 def held(
@@ -116,7 +132,7 @@ def analyze(
     began, clock = dt.datetime.now(dt.UTC), time.monotonic()
     kept = Spool() if keep_events else None
     with store.looking(root) as archive:
-        done = api.put_together(held(archive, since, until), kept)
+        done = reading.put_together(held(archive, since, until), kept)
         allowed = allowing.read(allow) if allow else []
         examined = api.examine(done, archive.lines(), window_s=window_s, allowed=allowed)
     run = Run(
@@ -132,4 +148,6 @@ def analyze(
         },
         libraries={"polars": pl.__version__},
     )
-    return api.Analysis(api.document(examined, run), api.in_order(kept), done.mail, [])
+    found = api.document(examined, run)
+    found = found.model_copy(update={"limits": (*found.limits, store.NAMES)})
+    return api.Analysis(found, api.in_order(kept), done.mail, [])

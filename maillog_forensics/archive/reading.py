@@ -138,8 +138,8 @@ class Reading:
             events = events.join(lines.select("line", "text"), on="line", how="left", maintain_order="left")
             log.proofs = _merged_proofs(log, events)
             log.leap_turns = sorted({*log.leap_turns, *_leap_turns(events)})
-            raw = self.folder / f"raw-{log.id or 0}-{number}.parquet"
-            events.write_parquet(raw, compression="lz4")
+            raw = self.folder / f"raw-{log.id or 0}-{number}.arrow"
+            events.write_ipc(raw, compression="lz4")
             self._raw.append(raw)
         log.turns, self._last_wall = years.turns, years.last_wall
         log.is_whole = reader is not None or self.about.encoding != "utf-8"
@@ -206,7 +206,7 @@ class Reading:
         first_days: list[pl.DataFrame] = []
         timeless = [pl.Series("line", [], dtype=pl.UInt64)]
         for raw in self._raw:
-            events = pl.read_parquet(raw, glob=False)
+            events = pl.read_ipc(raw)
             self._remember_turns(events)
             table = clock.settle(events, basis, log.turns)
             dated = table.filter(pl.col("time").is_not_null())
@@ -219,8 +219,8 @@ class Reading:
             done = self._finished(dated)
             first_days.append(done.select("line", day="_day").unique("line", keep="first", maintain_order=True))
             for (day,), rows in done.partition_by("_day", as_dict=True, maintain_order=True).items():
-                part = self.folder / f"part-{log.id or 0}-{day}-{len(taken.parts.setdefault(str(day), []))}.parquet"
-                rows.drop("_day").write_parquet(part, compression="lz4")
+                part = self.folder / f"part-{log.id or 0}-{day}-{len(taken.parts.setdefault(str(day), []))}.arrow"
+                rows.drop("_day").write_ipc(part, compression="lz4")
                 taken.parts[str(day)].append(part)
             self._span(done)
         if not log.source:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,12 @@ from maillog_forensics.sources import Input
 
 _LEDGER, _LOCK = "ledger.sqlite", "lock.sqlite"
 
+NAMES = (
+    "Sources are named as the archive names them, by the first event of the log; size and hash are those of the archive's files. "
+    "'maillog-forensics archive status' tells under which name each log was seen last."
+)
+"""What a reader of findings that come from an archive has to know."""
+
 
 @dataclass(frozen=True)
 class Archive:
@@ -32,20 +39,18 @@ class Archive:
 
     def events(self, since: dt.datetime | None = None, until: dt.datetime | None = None) -> pl.LazyFrame:
         """The events between two times (the second not included), by log and line; columns of `segments.SCHEMA`."""
-        where, values = ["1"], []
-        if since:
-            where.append("s.day >= ?")
-            values.append(segments.day_of(since))
-        if until:
-            where.append("s.day <= ?")
-            values.append(segments.day_of(until))
-        found = sorted(self.ledger.segments(" AND ".join(where), values), key=self._order())
+        found = sorted(self.segments(since, until), key=self._order())
         rows = segments.scan(self.root, found)
         if since:
             rows = rows.filter(pl.col("time") >= since)
         if until:
             rows = rows.filter(pl.col("time") < until)
         return rows
+
+    def segments(self, since: dt.datetime | None = None, until: dt.datetime | None = None) -> list[Segment]:
+        """The files of the days from one time to another."""
+        first, last = segments.day_of(since) if since else "", segments.day_of(until) if until else "~"
+        return self.ledger.segments("s.day >= ? AND s.day <= ?", (first, last))
 
     def has_events(self, since: dt.datetime, until: dt.datetime) -> bool:
         """Whether there is an event between two times (the second not included)."""
@@ -70,10 +75,20 @@ class Archive:
             values,
         )
         counts = {row[0]: row[1:5] for row in rows}
-        return [self._report(log, counts[log.id]) for log in self.ledger.logs() if log.id in counts]
+        files: dict[int, list[Segment]] = {}
+        for segment in self.segments(since, until):
+            files.setdefault(segment.log, []).append(segment)
+        return [
+            self._report(log, counts[log.id], files.get(log.id, []))
+            for log in self.ledger.logs()
+            if log.id is not None and log.id in counts
+        ]
 
-    def _report(self, log: Log, counts: tuple[int, ...]) -> InputReport:
-        about = Input(log.source, bytes=log.size, compression=log.compression, lines=sum(counts))
+    def _report(self, log: Log, counts: tuple[int, ...], files: list[Segment]) -> InputReport:
+        """Size and hash are those of the archive's file; where there are several, the hash is that of their hashes."""
+        hashes = [s.sha256 for s in files]
+        sha = hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+        about = Input(log.source, bytes=sum(s.bytes for s in files), sha256=sha, decompressed_sha256=sha, lines=sum(counts))
         about.problems = list(log.problems)
         parsed, ignored, unrecognised, damaged = counts
         shapes = self.ledger.execute(

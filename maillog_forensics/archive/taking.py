@@ -170,7 +170,7 @@ def _commit(archive: Archive, taken: Taken, file: File, name: str, progress: Pro
         kept = (
             [segments.scan(archive.root, [old[day]]).filter(pl.col("line") <= taken.after)] if day in old and taken.after else []
         )
-        fresh = [pl.scan_parquet(p, glob=False).with_columns(source=pl.lit(log.source)) for p in taken.parts.get(day, [])]
+        fresh = [pl.scan_ipc(p).with_columns(source=pl.lit(log.source)) for p in taken.parts.get(day, [])]
         new[day] = (
             segments.write(archive.root, log.id or 0, log.source, day, pl.concat([*kept, *fresh])) if kept or fresh else None
         )
@@ -208,9 +208,7 @@ def _mark(archive: Archive, taken: Taken, day: str, was_there: bool) -> None:
     """Tell from when to when a day's events changed: what was appended, or all of the day where lines went too."""
     first, last = f"{day}T00:00:00+00:00", f"{day}T23:59:59.999999+00:00"
     if taken.after or not was_there:
-        times = pl.concat(
-            [pl.scan_parquet(p, glob=False).select("time", "line") for p in taken.parts.get(day, [])] or [_NO_TIMES]
-        )
+        times = pl.concat([pl.scan_ipc(p).select("time", "line") for p in taken.parts.get(day, [])] or [_NO_TIMES])
         span = times.filter(pl.col("line") > taken.after).select(a=pl.col("time").min(), b=pl.col("time").max()).collect()
         if span["a"][0] is not None:
             first, last = span["a"][0].isoformat(), span["b"][0].isoformat()

@@ -5,17 +5,19 @@ from __future__ import annotations
 import datetime as dt
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import polars as pl
 
-from maillog_forensics import __version__, allowing, api, duplicates, summary
-from maillog_forensics.archive import looking
-from maillog_forensics.archive.store import Archive
+from maillog_forensics import __version__, allowing, api, duplicates, reading, summary
+from maillog_forensics.archive import looking, segments
+from maillog_forensics.archive.ledger import Segment
+from maillog_forensics.archive.store import NAMES, Archive
 from maillog_forensics.daily.config import Config
 from maillog_forensics.findings import Ending, Findings, Incident, Run
 from maillog_forensics.operations.compare import Compared, compare, days_before, sentence
+from maillog_forensics.operations.facts import NEEDED
 from maillog_forensics.operations.figures import TOTALS, Figures, figures
 from maillog_forensics.options import duration_s
 
@@ -74,7 +76,7 @@ def examine(archive: Archive, config: Config, date: dt.date, now: dt.datetime) -
     since = _search_from(config, start, date, known)
     allowed = allowing.read(config.search.allow) if config.search.allow else []
     examined = api.examine(
-        api.put_together(looking.held(archive, since, end, with_unfinished=True)),
+        reading.put_together(looking.held(archive, since, end, with_unfinished=True)),
         archive.lines(),
         window_s=duration_s(config.search.window, "window"),
         allowed=allowed,
@@ -82,7 +84,6 @@ def examine(archive: Archive, config: Config, date: dt.date, now: dt.datetime) -
     today, opened = _of_day(examined.incidents, start, end, date, known)
     possible = tuple(i for i in examined.possible if i.ended >= start and i.started < end)
     mail = examined.read.mail
-    events, rejected = _events(archive, start, end)
     reports = archive.reports(start, end - dt.timedelta(microseconds=1))
     edges = examined.edges.filter(pl.col("sent") >= start)
     inside = replace(
@@ -98,16 +99,18 @@ def examine(archive: Archive, config: Config, date: dt.date, now: dt.datetime) -
         parameters={"day": date.isoformat(), "timezone": config.report.timezone, "searched_from": since.isoformat()},
         libraries={"polars": pl.__version__},
     )
+    events = _Events(archive, start, end)
+    operations = figures(events, mail, zone=config.report.timezone, top=config.report.top)
+    rejected = operations.totals["rejected"] + operations.totals["refused_for_now"]
     findings = api.document(examined, run).model_copy(
         update={
             "inputs": tuple(api.input_of(r) for r in reports),
             "incidents": today,
             "possible": possible,
-            "traffic": summary.traffic(inside, edges, rejected, _names(events, "host"), _names(events, "mta")),
-            "limits": tuple(summary.limits(reports, mail)),
+            "traffic": summary.traffic(inside, edges, rejected, tuple(sorted(events.hosts)), tuple(sorted(events.mtas))),
+            "limits": (*summary.limits(reports, mail), NAMES),
         }
     )
-    operations = figures(events, mail, zone=config.report.timezone, top=config.report.top)
     others = _totals(archive, days_before(date))
     return Day(date, end <= now, findings, operations, tuple(compare(date, operations.totals, others)), opened)
 
@@ -165,14 +168,43 @@ def _is_same(incident: Incident, known: _Known) -> bool:
     )
 
 
-def _events(archive: Archive, start: dt.datetime, end: dt.datetime) -> tuple[pl.DataFrame, int]:
-    """The day's events with their lines, each once though two logs tell it; and how many refusals are among them."""
-    events, _ = duplicates.drop(archive.events(start, end).collect())
-    return events, int((events["event"] == "reject").sum())
+class _Events:
+    """The events of a day, hour by hour, each once though two logs tell it; and what is counted on the way."""
+
+    def __init__(self, archive: Archive, start: dt.datetime, end: dt.datetime) -> None:
+        self.archive, self.start, self.end = archive, start, end
+        self.hosts: set[str] = set()
+        self.mtas: set[str] = set()
+
+    def __iter__(self) -> Iterator[pl.DataFrame]:
+        last = self.end - dt.timedelta(microseconds=1)
+        files = self.archive.segments(self.start, last)
+        one = len({s.log for s in files}) == 1
+        for part in self._slices(files) if one else self._times(sum(s.rows for s in files)):
+            self.hosts.update(part["host"].unique().drop_nulls().to_list())
+            self.mtas.update(part["mta"].unique().drop_nulls().to_list())
+            if part.height:
+                yield part
+
+    def _slices(self, files: Sequence[Segment]) -> Iterator[pl.DataFrame]:
+        """Of one log, so many lines at a time."""
+        for file in files:
+            for first in range(0, file.rows, _PART_ROWS):
+                rows = segments.scan(self.archive.root, [file]).select(NEEDED).slice(first, _PART_ROWS)
+                yield rows.filter(pl.col("time") >= self.start, pl.col("time") < self.end).collect()
+
+    def _times(self, rows: int) -> Iterator[pl.DataFrame]:
+        """Of several, so much time at a time: what two of them tell, they tell at the same moment."""
+        step = (self.end - self.start) / max(24, rows // _PART_ROWS)
+        at = self.start
+        while at < self.end:
+            later = min(at + step, self.end)
+            part, _ = duplicates.drop(self.archive.events(at, later).collect())
+            yield part.select(NEEDED)
+            at = later
 
 
-def _names(events: pl.DataFrame, column: str) -> tuple[str, ...]:
-    return tuple(events[column].drop_nulls().unique().sort().to_list())
+_PART_ROWS = 300_000
 
 
 def _totals(archive: Archive, days: Sequence[dt.date]) -> dict[dt.date, dict[str, int]]:

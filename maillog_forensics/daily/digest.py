@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import re
 import socket
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -17,7 +18,7 @@ from typing import Any
 
 import polars as pl
 
-from maillog_forensics import __version__, report
+from maillog_forensics import __version__, png, report
 from maillog_forensics.addresses import canonical_of
 from maillog_forensics.archive.store import Archive
 from maillog_forensics.daily import mailing, pages
@@ -25,11 +26,13 @@ from maillog_forensics.daily.config import Config
 from maillog_forensics.daily.mailing import MailError
 from maillog_forensics.errors import MaillogForensicsError
 from maillog_forensics.figures import bytes_text, plural
+from maillog_forensics.findings import read
 from maillog_forensics.language import number
 from maillog_forensics.text import visible
 
 MAX_BYTES = 60_000
 """Mail programs cut what is much larger; a digest is far below it."""
+_PICTURE = "rate@maillog-forensics"
 _INCIDENTS, _SENTENCES, _TEXT = 12, 12, 300
 _TOTALS = ("received", "delivered", "deferrals", "bounced", "rejected", "refused_for_now", "bytes_received", "bytes_delivered")
 
@@ -62,7 +65,10 @@ def send(archive: Archive, config: Config, now: dt.datetime, problems: list[str]
     recipients, refused = _allowed(archive, config)
     if not recipients:
         return "", refused
-    message = compose(content, recipients, config, now)
+    picture = _picture(config, content["date"])
+    message = compose(content, recipients, config, now, picture)
+    if picture and len(message.as_bytes()) > MAX_BYTES:
+        message = compose(content, recipients, config, now)
     if len(message.as_bytes()) > MAX_BYTES:
         raise MailError(f"the digest would have {len(message.as_bytes())} bytes, more than {MAX_BYTES}")
     _note(archive, content, "")  # before it goes out: whatever happens then, it does not go out twice
@@ -155,26 +161,42 @@ def _total(c: dict[str, Any]) -> dict[str, str]:
     return {"label": c["label"], **shown}
 
 
-def compose(content: dict[str, Any], recipients: list[str], config: Config, now: dt.datetime) -> EmailMessage:
-    """The mail: text first, and the same as simple HTML."""
-    mail, host = config.mail, socket.getfqdn()
+def _picture(config: Config, date: str) -> png.Picture | None:
+    """The rate of the day as a picture, from its findings; None where they are not kept, or the extra `charts` is missing."""
+    path = config.folder / f"{date}.json"
+    if config.mail.masked or not png.is_drawable() or not path.is_file():
+        return None
+    return png.rate(read(str(path)), width=560)
+
+
+def compose(
+    content: dict[str, Any], recipients: list[str], config: Config, now: dt.datetime, picture: png.Picture | None = None
+) -> EmailMessage:
+    """The mail: text first, and the same as simple HTML, with the picture inside the mail itself."""
+    mail, host = config.mail, _host()
     message = EmailMessage()
     message["Subject"] = f"Mail report {content['date']}: {content['headline']}"
     message["From"] = Address("maillog-forensics", addr_spec=mail.sender or mail.to[0])
     message["To"] = ", ".join(recipients)
     message["Date"] = format_datetime(now)
-    message["Message-ID"] = f"<maillog-forensics.{content['key'].replace('|', '.')}@{_ascii(host)}>"
+    message["Message-ID"] = f"<maillog-forensics.{content['key'].replace('|', '.')}@{host}>"
     message["Auto-Submitted"] = "auto-generated"
     message["X-Auto-Response-Suppress"] = "All"
     message["Precedence"] = "bulk"
-    message["List-Id"] = f"<{mail.list_id or f'maillog-forensics.{_ascii(host)}'}>"
+    message["List-Id"] = f"<{mail.list_id or f'maillog-forensics.{host}'}>"
     message.set_content(text(content), cte="quoted-printable")
-    message.add_alternative(report.fill("digest.html.j2", **content), subtype="html", cte="quoted-printable")
+    page = report.fill("digest.html.j2", **content, picture=picture, cid=_PICTURE)
+    message.add_alternative(page, subtype="html", cte="quoted-printable")
+    if picture:
+        html = message.get_body(("html",))
+        assert html is not None
+        html.add_related(picture.png, "image", "png", cid=f"<{_PICTURE}>", disposition="inline", filename="rate.png")
     return message
 
 
-def _ascii(host: str) -> str:
-    return host.encode("idna", "ignore").decode("ascii") or "localhost"
+def _host() -> str:
+    """The name of this machine, as far as a header can carry it; a name server is not asked."""
+    return re.sub(r"[^A-Za-z0-9.-]+", "-", socket.gethostname()).strip("-.") or "localhost"
 
 
 def text(content: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from maillog_forensics import api
+from maillog_forensics import reading
 from maillog_forensics.archive import retention, store
 from maillog_forensics.archive.reading import Entry
 from maillog_forensics.archive.store import Archive
@@ -82,7 +82,7 @@ def run(
         pages.make_folder(config.folder)
         entries = [Entry(e.name, e.paths, e.tz, e.host, e.format) for e in config.logs]
         outcome = Outcome(
-            take_in(archive, entries, lambda: api.load(config.parsers), lambda name: tell(f"reading {name}"), is_anew=is_anew)
+            take_in(archive, entries, lambda: reading.load(config.parsers), lambda name: tell(f"reading {name}"), is_anew=is_anew)
         )
         if config.keep.days:
             horizon = config.day_of(now) - dt.timedelta(days=config.keep.days)

@@ -1,35 +1,52 @@
-"""The day's events as the facts that are counted: arrivals, deliveries and the like, each with what is known of its message."""
+"""The day's events as the facts that are counted: arrivals, deliveries and the like, each with what is known of its message.
+
+A day may have millions of events. They come in parts, and of each part only the columns stay that something is counted by.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 
 import polars as pl
 
 from maillog_forensics.addresses import canonical_of, domain
 from maillog_forensics.correlate import Mail
 
+NEEDED = (
+    "time", "source", "line", "mta", "host", "program", "event", "queue_id", "message_id", "sender", "recipient", "orig_recipient",
+    "client_host", "client_ip", "relay_host", "relay_ip", "size", "delay_s", "dsn", "smtp_code", "outcome", "diagnostic", "user",
+    "transport", "text",
+)  # fmt: skip
+"""Columns of the archive that the figures are counted from."""
+
 _POSTFIX_ARRIVES_BY = ("smtpd", "pickup", "qmqpd")
+_PLACE = ("source", "line")
+_OF_MESSAGE = ("time", "host_key", "key", "hour", "sender", "size")
 
 
 @dataclass(frozen=True)
 class Facts:
-    """Tables with the columns of the events, and of the message: mid, from_box, message_size, came_from, first.
+    """Tables of a day. Those of messages have mid, from_box, message_size, came_from and first of the message.
 
     Attributes
     ----------
     arrivals
-        Messages that came, each once for each queue that it came to.
+        Messages that came, each once for each queue that it came to; with mta, cipher and login.
     deliveries, forwardings
-        Recipients that were served, and those that became another message's (an alias, a .forward).
+        Recipients (`box`) that were served, and those that became another message's (an alias, a .forward).
     deferrals, bounces
         Attempts that failed, for now and for good.
     refusals
         What was refused at the door.
     removals
         Messages that left a queue, with `queued_s` and `is_remote`: whether a recipient was on another host.
+    connects
+        Both ends of connections that came: client, process, ends.
+    failed_logins
+        client, user.
     rest
-        Sessions, notices and what else was told.
+        Other sessions, notices and what else was told; severity and words where a server warns.
     """
 
     arrivals: pl.DataFrame
@@ -39,83 +56,157 @@ class Facts:
     bounces: pl.DataFrame
     refusals: pl.DataFrame
     removals: pl.DataFrame
+    connects: pl.DataFrame
+    failed_logins: pl.DataFrame
     rest: pl.DataFrame
 
 
-def facts(day: pl.DataFrame, mail: Mail, zone: str) -> Facts:
+def facts(day: Iterable[pl.DataFrame], mail: Mail, zone: str) -> Facts:
     """Sort the events of a day.
 
     Parameters
     ----------
     day
-        Columns of the archive (`segments.SCHEMA`): events with the line that each was read from.
+        Parts with the columns of `NEEDED`.
     mail
         Of a span that begins before the day, so that messages of the evening before are known.
     zone
         In which hours are counted.
     """
-    folder = pl.col("source").str.replace(r"[^/\\]*$", "")
-    day = day.with_columns(
+    parts: dict[str, list[pl.DataFrame]] = {f.name: [] for f in fields(Facts)}
+    for part in day:
+        for name, table in _narrow(part, zone).items():
+            parts[name].append(table)
+    if not parts["rest"]:
+        return facts([_nothing()], mail, zone)
+    whole = {name: pl.concat(tables) for name, tables in parts.items() if tables}
+    lives = _lives(mail)
+    for name in ("arrivals", "deliveries", "deferrals", "bounces", "removals"):
+        whole[name] = _with_message(whole[name], lives)
+    delivered = whole["deliveries"].with_columns(box=canonical_of(whole["deliveries"]["recipient"]))
+    whole["deliveries"], whole["forwardings"] = delivered.filter(~pl.col("is_forwarded")), delivered.filter("is_forwarded")
+    whole["removals"] = _removals(whole["removals"], mail)
+    return Facts(**whole)
+
+
+def _nothing() -> pl.DataFrame:
+    from maillog_forensics.archive.segments import SCHEMA
+
+    return pl.DataFrame(schema=SCHEMA)
+
+
+def _narrow(part: pl.DataFrame, zone: str) -> dict[str, pl.DataFrame]:
+    """The facts of one part of a day, each table with only what is counted of it."""
+    text, event = pl.col("text").fill_null(""), pl.col("event")
+    part = part.filter(event != "queue").with_columns(
         hour=pl.col("time").dt.convert_time_zone(zone).dt.hour(),
-        host_key=pl.coalesce("host", folder),
+        host_key=pl.coalesce("host", pl.col("source").str.replace(r"[^/\\]*$", "")),
         key=pl.coalesce("queue_id", pl.when(pl.col("message_id") != "").then(pl.lit("<") + pl.col("message_id") + ">")),
     )
-    event = pl.col("event")
+    exim = (pl.col("mta") == "exim").fill_null(False)
     arrives = (event == "receive") & ((pl.col("mta") != "postfix") | pl.col("program").is_in(_POSTFIX_ARRIVES_BY)).fill_null(True)
-    delivered = _with_message(day.filter(event == "deliver"), mail).with_columns(
-        box=canonical_of(pl.Series("box", day.filter(event == "deliver")["recipient"])) if day.height else pl.lit("")
+    cipher = pl.when(exim).then(text.str.extract(r" X=(TLS[^:\s]*)", 1)).alias("cipher")
+    login = pl.when(exim).then(text.str.extract(r" A=[^\s:]+:([^\s:]+)", 1)).when(pl.col("program") == "smtpd").then("user")
+    connect = (event == "session") & (pl.col("outcome") == "connect").fill_null(False) & (pl.col("program") == "smtpd")
+    failed = (pl.col("outcome") == "authentication failed").fill_null(False) | text.str.contains(
+        " authenticator failed for ", literal=True
     )
-    forwarded = pl.col("diagnostic").str.contains(r"^forwarded as ").fill_null(False)
-    return Facts(
-        arrivals=_with_message(day.filter(arrives).unique(["source", "line"], keep="first", maintain_order=True), mail),
-        deliveries=delivered.filter(~forwarded),
-        forwardings=delivered.filter(forwarded),
-        deferrals=_with_message(day.filter(event == "defer"), mail),
-        bounces=_with_message(day.filter(event == "bounce"), mail),
-        refusals=day.filter(event == "reject"),
-        removals=_removals(day, mail),
-        rest=day.filter(event.is_in(["session", "notice", "hold", "discard", "dsn", "expire"])),
+    told = event.is_in(["session", "notice", "hold", "discard", "dsn", "expire"])
+    reasons = (*_OF_MESSAGE[:4], "recipient", "diagnostic", *_PLACE)
+    return {
+        "arrivals": part.filter(arrives).unique(_PLACE, keep="first", maintain_order=True).select(*_OF_MESSAGE, "mta", cipher, login=login),
+        "deliveries": part.filter(event == "deliver").select(
+            *_OF_MESSAGE, "recipient", "orig_recipient", "relay_host", "relay_ip", "delay_s", cipher,
+            transport=pl.coalesce("transport", "program"),
+            is_forwarded=pl.col("diagnostic").str.starts_with("forwarded as ").fill_null(False),
+        ),
+        "deferrals": part.filter(event == "defer").select(reasons),
+        "bounces": part.filter(event == "bounce").select(reasons),
+        "refusals": part.filter(event == "reject").select(
+            "hour", "smtp_code", "dsn", "diagnostic", "outcome", "client_ip", "client_host", *_PLACE
+        ),
+        "removals": part.filter(event == "remove").select("time", "host_key", "key"),
+        "connects": part.filter(connect).select(
+            "host_key", "hour", "time", "line", client=who(), process=text.str.extract(r"\[(\d+)\]: ", 1),
+            ends=text.str.contains(": disconnect from ", literal=True),
+        ),
+        "failed_logins": part.filter(event.is_in(["session", "reject", "notice"]), failed).select("user", client=who()),
+        "rest": part.filter(told, ~connect).select(
+            "event", "mta", "program", "outcome", "diagnostic", "host_key", "hour", *_PLACE, client=who(),
+            severity=_severity(text, exim), words=_words(text),
+        ),
+    }  # fmt: skip
+
+
+def _severity(text: pl.Expr, exim: pl.Expr) -> pl.Expr:
+    """How bad a server itself calls what it says; "log" where the log daemon lost lines."""
+    postfix = pl.col("mta") == "postfix"
+    lost = pl.col("mta").is_null() & text.str.contains(r"(?i)lost \d+ messages|rate-limit|suppressed")
+    fails = exim & (pl.col("event") == "notice") & text.str.contains(r"(?i)\bpanic\b|failed to |unable to |\bALERT\b")
+    return (
+        pl.when(postfix).then(text.str.extract(r": (warning|error|fatal|panic): ", 1))
+        .when(lost).then(pl.lit("log")).when(fails).then(pl.lit("error"))
+    )  # fmt: skip
+
+
+def _words(text: pl.Expr) -> pl.Expr:
+    return (
+        pl.when(pl.col("mta") == "postfix")
+        .then(text.str.extract(r": (?:warning|error|fatal|panic): (.*)$", 1))
+        .otherwise("diagnostic")
     )
 
 
-def _with_message(rows: pl.DataFrame, mail: Mail) -> pl.DataFrame:
+def who() -> pl.Expr:
+    """The client: by its name, or by its address where the log says that it has none."""
+    name = pl.when(~pl.col("client_host").is_in(["unknown", ""])).then(pl.col("client_host"))
+    return pl.coalesce(name, "client_ip", pl.lit("unknown"))
+
+
+def _lives(mail: Mail) -> pl.DataFrame:
+    """What is known of each message, by host and queue id, in the order of their beginnings."""
+    name = pl.when(~pl.col("client_host").is_in(["unknown", ""])).then(pl.col("client_host"))
+    return (
+        mail.messages.select(
+            "host_key",
+            "mid",
+            "from_box",
+            "first",
+            key=pl.coalesce("queue_id", pl.lit("<") + pl.col("message_id") + ">"),
+            message_size="size",
+            came_from=pl.coalesce(name, "client_ip"),
+        )
+        .filter(pl.col("key").is_not_null())
+        .sort("first", "mid")
+    )
+
+
+def _with_message(rows: pl.DataFrame, lives: pl.DataFrame) -> pl.DataFrame:
     """Rows with what is known of the message that had the queue id at that time."""
-    lives = mail.messages.select(
-        "host_key",
-        "mid",
-        "from_box",
-        "first",
-        key=pl.coalesce("queue_id", pl.lit("<") + pl.col("message_id") + ">"),
-        message_size="size",
-        came_from=pl.coalesce(_named("client_host"), "client_ip"),
-        at=pl.col("first"),
-    ).filter(pl.col("key").is_not_null())
     joined = (
         rows.with_row_index("_row")
         .sort("time", "_row")
         .join_asof(
-            lives.sort("at", "mid"), left_on="time", right_on="at", by=["host_key", "key"], strategy="backward", check_sortedness=False
+            lives.with_columns(at="first"), left_on="time", right_on="at", by=["host_key", "key"], strategy="backward",
+            check_sortedness=False,
         )
         .sort("_row")
         .drop("_row", "at", strict=False)
     )  # fmt: skip
+    if "sender" not in rows.columns:
+        return joined
     return joined.with_columns(
         from_box=pl.coalesce("from_box", canonical_of(joined["sender"])), message_size=pl.coalesce("message_size", "size")
-    )
+    ).drop("sender", "size")
 
 
-def _named(column: str) -> pl.Expr:
-    """A host's name; NULL where the log says that it has none."""
-    return pl.when(~pl.col(column).is_in(["unknown", ""])).then(pl.col(column))
-
-
-def _removals(day: pl.DataFrame, mail: Mail) -> pl.DataFrame:
-    gone = _with_message(day.filter(pl.col("event") == "remove"), mail)
+def _removals(gone: pl.DataFrame, mail: Mail) -> pl.DataFrame:
     remote = mail.deliveries.filter(pl.col("event") == "deliver", pl.coalesce("relay_host", "relay_ip").is_not_null())
     remote = remote.select("mid", is_remote=pl.lit(True)).unique()
     return gone.join(remote, on="mid", how="left", maintain_order="left").with_columns(
-        queued_s=pl.col("time").dt.epoch("s") - pl.col("first").dt.epoch("s"), is_remote=pl.col("is_remote").fill_null(False)
-    )  # fmt: skip
+        queued_s=pl.col("time").dt.epoch("s") - pl.col("first").dt.epoch("s"),  # whole seconds of both stamps, as eximstats
+        is_remote=pl.col("is_remote").fill_null(False),
+    )
 
 
 def box_domain(column: str) -> pl.Expr:

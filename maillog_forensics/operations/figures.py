@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -75,7 +75,7 @@ TOTALS = {
 }
 
 
-def figures(day: pl.DataFrame, mail: Mail, *, zone: str = "UTC", top: int = 10) -> Figures:
+def figures(day: Iterable[pl.DataFrame], mail: Mail, *, zone: str = "UTC", top: int = 10) -> Figures:
     """Count a day.
 
     Parameters
@@ -92,8 +92,8 @@ def figures(day: pl.DataFrame, mail: Mail, *, zone: str = "UTC", top: int = 10) 
     and `refused_for_now` add up to pflogsumm's rejected. Addresses are folded (SRS, VERP, BATV, plus tags, letter case).
     """
     f = facts(day, mail, zone)
-    talks = sessions.talks(f.rest)
-    troubles = sessions.troubles(f.rest)
+    talks = sessions.talks(f)
+    troubles = sessions.troubles(f)
     later = _for_now()
     totals = {
         "received": f.arrivals.height,
@@ -116,7 +116,7 @@ def figures(day: pl.DataFrame, mail: Mail, *, zone: str = "UTC", top: int = 10) 
         "recipient_domains": f.deliveries.select(box_domain("box")).to_series().n_unique(),
         "connections": talks.height,
         "connection_seconds": round(talks["seconds"].sum() or 0),
-        "failed_logins": sessions.failed_logins(day).height,
+        "failed_logins": f.failed_logins.height,
         "notifications": f.rest.filter(pl.col("event") == "dsn").height,
         "warnings": troubles.height,
     }
@@ -130,7 +130,7 @@ def figures(day: pl.DataFrame, mail: Mail, *, zone: str = "UTC", top: int = 10) 
     }
     hours = {name: _hours(parts[name]) for name in HOURLY}
     tables = [
-        *_people(f, top), *_places(f, top), *_reasons(f, top), *sessions.tables(f, talks, troubles, day, top), *_queue(f), *_relayed(f, top)
+        *_people(f, top), *_places(f, top), *_reasons(f, top), *sessions.tables(f, talks, troubles, top), *_queue(f), *_relayed(f, top)
     ]  # fmt: skip
     return Figures(totals, hours, tuple(t for t in tables if t.rows))
 
@@ -201,7 +201,7 @@ def _places(f: Facts, top: int) -> list[Table]:
         listed("from-hosts", "Received from hosts", _sized(f.arrivals, client()), columns, top),
         listed("from-hosts-bytes", "Received from hosts, by bytes", _sized(f.arrivals, client()), columns, top, by=1),
         listed("to-hosts", "Delivered to hosts", _sized(hops, relay), columns, top),
-        listed("transports", "Deliveries by transport", _sized(f.deliveries, pl.coalesce("transport", "program")), (*_COUNT, ("transport", "text")), top),
+        listed("transports", "Deliveries by transport", _sized(f.deliveries, pl.col("transport")), (*_COUNT, ("transport", "text")), top),
     ]  # fmt: skip
 
 

@@ -1,0 +1,130 @@
+"""Settled events of some queue ids to their messages, wherever a bucket is worked on: here or on a worker of a cluster."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import polars as pl
+
+from maillog_forensics import correlate, duplicates, schema
+from maillog_forensics.correlate import Gathered, Mail
+from maillog_forensics.intake import InputReport
+from maillog_forensics.spool import Spool
+
+_EVENTS = {**schema.EVENTS, "_input": pl.UInt32}
+_EVER = (dt.datetime(1, 1, 2, tzinfo=dt.UTC), dt.datetime(9999, 1, 1, tzinfo=dt.UTC))
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """What the events of one bucket say.
+
+    Attributes
+    ----------
+    gathered
+        Messages and deliveries, links still open.
+    repeated
+        For each source the number of lines that an earlier one told.
+    rejected, hosts, mtas
+        Of the events that count, each once.
+    """
+
+    gathered: Gathered
+    repeated: dict[str, int]
+    rejected: int
+    hosts: frozenset[str]
+    mtas: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Read:
+    """All inputs read and their messages put together.
+
+    Attributes
+    ----------
+    mail
+        With canonical mailboxes.
+    reports
+        One for each input, in the order of `sources.expand`.
+    rejected, hosts, mtas
+        Of all events, each counted once though two inputs tell it.
+    """
+
+    mail: Mail
+    reports: list[InputReport]
+    rejected: int
+    hosts: tuple[str, ...]
+    mtas: tuple[str, ...]
+
+
+def fill(
+    events: pl.DataFrame,
+    copies: dict[str, str] | None,
+    since: dt.datetime | None,
+    until: dt.datetime | None,
+    kept: Spool | None = None,
+) -> Bucket:
+    """Put the messages of one bucket together.
+
+    Parameters
+    ----------
+    events
+        Settled events with the number of their input in `_input`; of each input, lines in order.
+    copies
+        As `copies` gives them; None where there is one input only, which repeats nobody.
+    kept
+        Receives the events that count.
+    """
+    if since or until:
+        events = events.filter((pl.col("time") >= (since or _EVER[0])) & (pl.col("time") <= (until or _EVER[1])))
+    repeated: dict[str, int] = {}
+    if copies is not None:
+        whole = schema.conform(events, _EVENTS, "events")
+        events, repeated = duplicates.drop(whole.sort("_input", "line", maintain_order=True), copies)
+    if kept is not None:
+        kept.add(schema.conform(events, _EVENTS, "events"))
+    return Bucket(
+        correlate.gather(events),
+        repeated,
+        int((events["event"] == "reject").sum()),
+        frozenset(events["host"].unique().drop_nulls().to_list()),
+        frozenset(events["mta"].unique().drop_nulls().to_list()),
+    )
+
+
+def read(
+    settled: Iterable[pl.DataFrame],
+    reports: list[InputReport],
+    since: dt.datetime | None,
+    until: dt.datetime | None,
+    kept: Spool | None = None,
+) -> Read:
+    """Messages of settled events, bucket by bucket; what two inputs tell counts once. See `fill`."""
+    known = copies(reports)
+    return together((fill(events, known, since, until, kept) for events in settled), reports)
+
+
+def together(buckets: Iterable[Bucket], reports: list[InputReport]) -> Read:
+    """Number and link the messages of all buckets; the reports get the number of lines that did not count."""
+    gathered, rejected = [], 0
+    hosts: set[str] = set()
+    mtas: set[str] = set()
+    for bucket in buckets:
+        gathered.append(bucket.gathered)
+        rejected += bucket.rejected
+        hosts |= bucket.hosts
+        mtas |= bucket.mtas
+        for report in reports:
+            report.duplicates += bucket.repeated.get(report.about.path, 0)
+        del bucket
+    mail = correlate.link(gathered or [correlate.gather(schema.empty(_EVENTS))])
+    return Read(correlate.mailboxes(mail), reports, rejected, tuple(sorted(hosts)), tuple(sorted(mtas)))
+
+
+def copies(reports: list[InputReport]) -> dict[str, str] | None:
+    """Sources whose bytes are those of an earlier one; None where there is one input only."""
+    if len(reports) < 2:
+        return None
+    return duplicates.copies([(r.about.path, r.about.decompressed_sha256, r.about.decompressed_bytes) for r in reports])

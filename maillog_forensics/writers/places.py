@@ -1,0 +1,94 @@
+"""Where output goes: a file that appears whole or not at all, an object in a store, standard output."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from maillog_forensics import objects
+from maillog_forensics.errors import UsageError
+
+
+@contextmanager
+def replacing(target: str) -> Iterator[str]:
+    """A path to write to; what was written there takes the place of `target` when the context ends well, else it is gone.
+
+    A file is written beside its final name, flushed to the disk and renamed; an object is put together here and uploaded
+    in one operation; a pipe or a device is written to as it is.
+
+    Raises
+    ------
+    UsageError
+        When the place can't be written to.
+    """
+    if objects.is_url(target):
+        with tempfile.TemporaryDirectory(prefix="maillog-forensics-") as scratch:
+            place = os.path.join(scratch, "object")
+            yield place
+            objects.put(place, target)
+        return
+    final = os.path.realpath(target)
+    if os.path.exists(final) and not stat.S_ISREG(os.stat(final).st_mode):
+        with _told(target):
+            yield final
+        return
+    folder, name = os.path.split(final)
+    temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
+    try:
+        with _told(target):
+            yield temporary
+            settle(temporary, final)
+    finally:
+        with suppress(OSError):
+            os.unlink(temporary)
+
+
+def settle(temporary: str, final: str) -> None:
+    """Give a finished file its name, so that a crash leaves the old file or the new one, whole."""
+    _sync(temporary)
+    os.replace(temporary, final)
+    _sync(os.path.dirname(final) or ".")
+
+
+def _sync(path: str) -> None:
+    place = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(place)
+    finally:
+        os.close(place)
+
+
+@contextmanager
+def _told(target: str) -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise unwritable(target, error) from error
+
+
+def unwritable(target: str, error: OSError) -> UsageError:
+    """The error as a sentence; polars tells the reason only in words, with the temporary name behind them."""
+    reason = error.strerror or str(error).partition(" (os error")[0]
+    return UsageError(f"{target}: can't be written ({reason.lower()})")
+
+
+def write_text(text: str, target: str) -> None:
+    """Write `text` as UTF-8 to a file, an object, or standard output ("-").
+
+    Raises
+    ------
+    UsageError
+        When the place can't be written to.
+    """
+    data = text.encode("utf-8", "backslashreplace")
+    if target == "-":
+        sys.stdout.buffer.write(data)
+        return
+    with replacing(target) as place, open(place, "wb") as file:
+        file.write(data)

@@ -1,0 +1,134 @@
+"""A real Spark cluster on loopback for tests, and the analyses that run on it.
+
+usage: python -m tests.clusters MASTER OUT [--pause] PATH[:PATH]...    (a findings file 0.json, 1.json … for each, in the folder OUT)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from maillog_forensics.findings import Findings, write
+
+YEAR = 2026
+
+
+def document(findings: Findings) -> dict[str, Any]:
+    """The findings without the run: what two engines must agree on."""
+    found: dict[str, Any] = json.loads(write(findings))
+    del found["run"]
+    return found
+
+
+class Cluster:
+    """A master and two workers, each a process of its own group."""
+
+    def __init__(self, folder: Path) -> None:
+        pyspark = pytest.importorskip("pyspark", reason="PySpark is not installed (pip install '.[spark]')")
+        if shutil.which("java") is None:
+            pytest.skip("Java is not installed (apt-get install default-jre-headless)")
+        self._spark = Path(pyspark.__file__).parent
+        self._folder = folder
+        port, page = _free_port(), _free_port()
+        self.url = f"spark://127.0.0.1:{port}"
+        self.processes = [self._start("master", "Master", "--host", "127.0.0.1", "--port", str(port), "--webui-port", str(page))]
+        self._wait(self.url, port)
+        for name in ("worker-1", "worker-2"):
+            words = ("--host", "127.0.0.1", "--webui-port", str(_free_port()), "--cores", "1", "--memory", "1g", "--work-dir")
+            self.processes.append(self._start(name, "Worker", *words, str(folder / name), self.url))
+        for name in ("worker-1", "worker-2"):
+            self._until(name, "Successfully registered with master")
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment of a user of this cluster: small executors, everything on loopback."""
+        small = "--conf spark.executor.memory=512m --conf spark.driver.memory=512m --conf spark.ui.enabled=false pyspark-shell"
+        return {**os.environ, "SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_SUBMIT_ARGS": small, "PYSPARK_PYTHON": sys.executable}
+
+    def _start(self, name: str, role: str, *words: str) -> subprocess.Popen[bytes]:
+        env = {**os.environ, "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_DAEMON_MEMORY": "256m", "PYSPARK_PYTHON": sys.executable}
+        env["SPARK_HOME"] = str(self._spark)
+        command = [str(self._spark / "bin" / "spark-class"), f"org.apache.spark.deploy.{role.lower()}.{role}", *words]
+        with open(self._folder / f"{name}.log", "wb") as log:
+            return subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
+
+    def _wait(self, what: str, port: int) -> None:
+        end = time.monotonic() + 90
+        while time.monotonic() < end:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    return
+            time.sleep(0.2)
+        raise AssertionError(f"{what} does not answer")
+
+    def _until(self, name: str, words: str) -> None:
+        end = time.monotonic() + 90
+        while time.monotonic() < end:
+            if words in (self._folder / f"{name}.log").read_text("utf-8", "replace"):
+                return
+            time.sleep(0.2)
+        raise AssertionError((self._folder / f"{name}.log").read_text("utf-8", "replace"))
+
+    def kill(self, worker: int) -> None:
+        """End a worker and the executors that it started, without a word."""
+        os.killpg(self.processes[worker].pid, signal.SIGKILL)
+        self.processes[worker].wait()
+
+    def stop(self) -> None:
+        """End all of it."""
+        for process in self.processes[::-1]:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGTERM)
+                try:
+                    process.wait(20)
+                except subprocess.TimeoutExpired:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
+
+    def start(self, out: Path, *words: str) -> subprocess.Popen[bytes]:
+        """Analyze on the cluster, in a process of its own."""
+        command = [sys.executable, "-m", "tests.clusters", self.url, str(out), *words]
+        with open(out / "said", "wb") as said:
+            return subprocess.Popen(command, env=self.env, stdout=said, stderr=said, cwd=Path(__file__).parents[1])
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def main(master: str, out: str, *paths: str) -> None:
+    """Analyze each set of paths in one session; with --pause, wait for the file `go` when the events are settled."""
+    from maillog_forensics import api
+    from maillog_forensics.engines import chosen, spark
+
+    if paths[0] == "--pause":
+        paths = paths[1:]
+        gather = spark._Job._gather
+
+        def pausing(self: Any, *args: Any) -> Any:
+            Path(out, "settled").touch()
+            while not Path(out, "go").exists():
+                time.sleep(0.05)
+            return gather(self, *args)
+
+        spark._Job._gather = pausing  # type: ignore[method-assign]
+    engine = chosen("spark", master)
+    for number, several in enumerate(paths):
+        found = api.analyze(several.split(":"), year=YEAR, engine=engine, keep_events=False).findings
+        Path(out, f"{number}.json").write_text(json.dumps(document(found)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,192 @@
+"""A cluster finds what this process finds, byte for byte, whatever becomes of its workers."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import pickle
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from maillog_forensics import api, clock, intake, reading, schema
+from maillog_forensics.engines import chosen, parts, wire
+from maillog_forensics.engines.telling import telling
+from maillog_forensics.errors import UsageError
+from tests.clusters import YEAR, Cluster, document
+from tests.test_cli import ENTRY, run, said
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    started = Cluster(tmp_path_factory.mktemp("cluster"))
+    yield started
+    started.stop()
+
+
+def recorded(samples: Path) -> list[Path]:
+    """All recorded incidents that are here: those beside the checkout, else the project's own."""
+    beside = samples.parents[1] / "shared" / "incidents"
+    folders = [p for folder in (samples, beside) if folder.is_dir() for p in sorted(folder.iterdir()) if p.is_dir()]
+    return list({p.name: p for p in folders}.values())
+
+
+def local(paths: list[Path]) -> dict:
+    return json.loads(json.dumps(document(api.analyze([*map(str, paths)], year=YEAR, keep_events=False).findings)))
+
+
+def test_all_recorded_incidents_are_the_same_on_a_cluster(cluster: Cluster, samples: Path, tmp_path: Path) -> None:
+    """Two sets, since one of several files and one of a single file go different ways; `make cluster` takes each by itself."""
+    sets = [recorded(samples), [samples / "backscatter_storm" / "mx1.alpha.example.exim_mainlog"]]
+    assert cluster.start(tmp_path, *(":".join(map(str, paths)) for paths in sets)).wait() == 0, (tmp_path / "said").read_text()
+    for number, paths in enumerate(sets):
+        assert json.loads((tmp_path / f"{number}.json").read_text()) == local(paths)
+
+
+def test_a_worker_that_is_killed_in_mid_run_changes_nothing(cluster: Cluster, samples: Path, tmp_path: Path) -> None:
+    """Its share of the events is lost when the events are settled and not yet gathered; the other worker reads those logs again."""
+    job = cluster.start(tmp_path, "--pause", str(samples))
+    while not (tmp_path / "settled").exists():
+        assert job.poll() is None, (tmp_path / "said").read_text()
+        time.sleep(0.05)
+    cluster.kill(1)
+    (tmp_path / "go").touch()
+    assert job.wait() == 0, (tmp_path / "said").read_text()
+    assert json.loads((tmp_path / "0.json").read_text()) == local([samples])
+
+
+def test_the_command_line_reaches_a_cluster_and_says_what_it_cannot_do(cluster: Cluster, samples: Path, tmp_path: Path) -> None:
+    log = str(samples / "loop_postfix_exim")
+    words = [
+        *ENTRY,
+        "analyze",
+        log,
+        "--engine",
+        "spark",
+        "--master",
+        cluster.url,
+        "--findings",
+        "-",
+        "--quiet",
+        "--fail-on",
+        "loop",
+    ]
+    result = subprocess.run(words, capture_output=True, env=cluster.env, check=False)
+    assert result.returncode == 10, result.stderr.decode()
+    assert json.loads(result.stdout)["incidents"][0]["members"] == ["anna@alpha.example", "bob@beta.example"]
+    for more, sentence in ((["--events", str(tmp_path / "e.parquet")], "'normalize'"), (["-"], "under the same path")):
+        words = [*ENTRY, "analyze", log, "--engine", "spark", "--master", cluster.url, *more]
+        result = subprocess.run(words, capture_output=True, env=cluster.env, input=b"", check=False)
+        assert result.returncode == 2 and sentence in result.stderr.decode()
+        assert "Traceback" not in result.stderr.decode()
+
+
+def test_an_engine_that_is_not_there_is_one_sentence(samples: Path) -> None:
+    for words, sentence in (
+        (["--engine", "ray"], "no such engine; write local or spark"),
+        (["--master", "spark://x:7077"], "write --engine spark too"),
+    ):
+        result = run("analyze", str(samples / "quiet_day"), *words)
+        assert result.returncode == 2 and sentence in said(result)
+    with pytest.raises(UsageError):
+        chosen("dask")
+
+
+# --- without a cluster: the parts and what travels
+
+
+CHUNK = 256 << 10
+
+
+def test_a_log_in_parts_is_the_log(samples: Path, tmp_path: Path) -> None:
+    """Cut at the chunks of the local engine, the parts tell the same events, ledger, hashes and times as the whole."""
+    log = tmp_path / "mx1.alpha.example.mail.log"
+    whole = (samples / "quiet_day" / log.name).read_bytes() * 6 + b"\xe9 broken\nMar 24 08:00:00 mx1 postfix/qmgr[1]: cut"
+    log.write_bytes(whole)
+    setting = parts.Settings(None, None, 3, is_lean=False, chunk_bytes=CHUNK, part_bytes=2 * CHUNK)
+    surveyed = parts.survey(0, str(log), setting)
+    assert surveyed is not None and len(surveyed.parts) >= 3
+    tables = [t for part in surveyed.parts for t in parts.read(part, setting)]
+    told = [pickle.loads(t[wire.TOLD][0]) for t in tables if t[wire.TOLD].is_not_null().any()]
+    account = intake.Account()
+    for chunk in (chunk for one in sorted(told, key=lambda t: t.order) for chunk in one.chunks):
+        account.add(chunk)
+    options = intake.Options(year=YEAR, chunk_bytes=CHUNK)
+    report, settlement = account.close(surveyed.about, told[-1].form, options)
+    travelled = wire.unpack(pl.concat(t for t in tables if t[wire.TOLD].is_null().all())).with_columns(
+        _turn=pl.lit(0, dtype=pl.Int32)
+    )
+    events = intake.settled([travelled], {0: settlement}, {}).select(list(schema.EVENTS))
+    expected, ledger = intake.take_in(str(log), reading.load(), options).whole()
+    assert events.equals(expected)
+    assert (report.parsed, report.ignored, report.unrecognised, report.damaged) == (
+        ledger.parsed, ledger.ignored, ledger.unrecognised, ledger.damaged,
+    )  # fmt: skip
+    assert (report.about.sha256, report.about.lines, report.first, report.last) == (
+        ledger.about.sha256, ledger.about.lines, ledger.first, ledger.last,
+    )  # fmt: skip
+    assert [vars(s) for s in report.shapes] == [vars(s) for s in ledger.shapes]
+
+
+def test_what_must_be_read_as_a_whole_is_not_cut(samples: Path, tmp_path: Path) -> None:
+    import gzip
+
+    log = samples / "quiet_day" / "mx1.alpha.example.mail.log"
+    setting = parts.Settings(None, None, 1, is_lean=False, chunk_bytes=CHUNK)
+    (tmp_path / "mail.log.gz").write_bytes(gzip.compress(log.read_bytes()))
+    (tmp_path / "wide.log").write_bytes(log.read_text().encode("utf-16"))
+    (tmp_path / "long.log").write_bytes(log.read_bytes() + b"x" * (2 << 20) + b"\n" + log.read_bytes())
+    tracking = next((samples / "exchange_autoreply").rglob("*.LOG"))
+    for path in (*tmp_path.iterdir(), tracking, tmp_path / "gone.log"):
+        assert parts.survey(0, str(path), setting) is None, path.name
+    assert parts.survey(0, str(log), setting) is not None
+
+
+START = dt.datetime(2000, 1, 1)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.lists(
+            st.tuples(st.integers(0, 365 * 24), st.sampled_from([(False, True), (False, False), (True, False)])), max_size=12
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_a_few_rows_tell_the_clock_as_much_as_all(chunks: list[list[tuple[int, tuple[bool, bool]]]]) -> None:
+    """Whatever jumps the stamps make: years, zones, leap days, first and last time."""
+    full, few = clock.Watch(), clock.Watch()
+    line = 0
+    for chunk in chunks:
+        rows = [(line + n, START + dt.timedelta(hours=h), utc, yearless) for n, (h, (utc, yearless)) in enumerate(chunk)]
+        line += len(rows)
+        table = pl.DataFrame(
+            rows, {"line": pl.UInt64, "_wall": pl.Datetime("us"), "_utc": pl.Boolean, "_yearless": pl.Boolean}, orient="row"
+        )
+        tables = [t for t in (table.gather_every(2), table.gather_every(2, 1)) if t.height]
+        if not tables:
+            continue
+        seen, told = full.see(tables), few.see(telling(tables))
+        every = pl.concat(t.select("line", "_turn") for t in seen).join(
+            pl.concat(tables).filter("_yearless").select("line"), on="line", how="semi"
+        )
+        some = pl.concat(t.filter("_yearless").select("line", told="_turn") for t in told).sort("line")
+        met = every.sort("line").join_asof(some, on="line")
+        assert met["_turn"].to_list() == met["told"].to_list()
+    one, other = full.evidence(None, None), few.evidence(None, None)
+    assert (one is None) == (other is None)
+    if one and other:
+        assert one.seen.equals(other.seen)
+        assert [(e.yearless, e.zoneless, e.last_wall, e.turns, e.leap_turns) for e in (one,)] == [
+            (e.yearless, e.zoneless, e.last_wall, e.turns, e.leap_turns) for e in (other,)
+        ]
+        basis = clock.decide(one, year=YEAR)
+        assert full.span(basis) == few.span(basis)
