@@ -277,7 +277,8 @@ def _by_the_clock(sides: list[_Side], parameters: PairParameters) -> LookAlike:
             continue
         least = parameters.marked_pace_nats if x.is_marked and not clock.is_round else parameters.clock_pace_nats
         inconclusive = clock.is_round and clock.drift < 0.95 and not x.is_marked
-        if pace <= least * max(1.0, len(x.step.times) / 20) and (clock.is_clock or inconclusive):
+        surely = clock.is_round and clock.drift < 0.8 and clock.correlation < -0.28
+        if pace <= least * max(1.0, len(x.step.times) / (8 if surely else 20)) and (clock.is_clock or inconclusive):
             known: dict[str, str | float] = {"who": x.step.origin, "s": round(clock.period_s, 1)}
             told = (
                 said("%(who)s writes every %(s)s s and keeps to that clock; a loop's phase drifts", **known)
