@@ -83,7 +83,8 @@ def _stays(mail: Mail, together: pl.DataFrame, parameters: RingParameters) -> pl
     A stay that ends in a content filter on the host itself is no visit: the filter hands the message back, and that counts.
     Only messages that stayed often enough are fetched.
     """
-    often = together.group_by("logical").len().filter(pl.col("len") >= parameters.min_visits)
+    again = together.filter(pl.col("mid") != pl.col("logical"))  # all stays of a message but the first
+    often = again.group_by("logical").len().filter(pl.col("len") >= parameters.min_visits - 1)
     wanted = together.join(often, on="logical", how="semi").lazy()
     to_filter = pl.col("relay_ip").str.contains(r"^(127\.|::1$)") | (pl.col("relay_host") == "localhost")
     told = (

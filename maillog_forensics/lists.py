@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import polars as pl
 
+from maillog_forensics import people
 from maillog_forensics.correlate import Mail
 from maillog_forensics.findings import LookAlike, LoopType
 from maillog_forensics.graph import Graph
@@ -30,6 +31,9 @@ class ListParameters:
     """Part of the copies that an unmarked responder answers; people answer few."""
     at_once_s: float = 30.0
     """Ten posts at such a median lag are no person's, even where a counter or a queue leaves many copies without an answer."""
+    together_nats: float = 28.0
+    """For several members who post quicker than people, though no one of them shows that he answers (see `people`)."""
+    max_together: int = 8
     quick_s: float = 300.0
     """Median lag of an unmarked responder; a member who answers everything within this is no person."""
 
@@ -92,10 +96,10 @@ def find_lists(graph: Graph, mail: Mail, parameters: ListParameters = ListParame
 
 def _copies(graph: Graph, mail: Mail, parameters: ListParameters) -> pl.DataFrame:
     """list, logical, member, second: each copy that a list sent out, under its own address or as an alias."""
-    several = (
-        graph.edges.group_by("logical").agg(a=pl.col("sender").min(), b=pl.col("sender").max()).filter(pl.col("a") != pl.col("b"))
-    )
-    passed = graph.edges.join(several, on="logical", how="semi")
+    copied = (
+        graph.edges.filter(pl.col("mid") != pl.col("logical")).select("logical").unique()
+    )  # a list's copy is a stay of its own
+    passed = graph.edges.join(copied, on="logical", how="semi")
     into = passed.select("logical", list="recipient").unique()
     renamed = into.join(passed.select("logical", list="sender", member="recipient", at="arrived"), on=["logical", "list"])
     box = pl.Enum(graph.boxes)
@@ -111,6 +115,28 @@ def _copies(graph: Graph, mail: Mail, parameters: ListParameters) -> pl.DataFram
     fan = both.group_by("logical", "list").agg(fan=pl.len()).group_by("list").agg(pl.col("fan").median())
     wide = fan.filter(pl.col("fan") >= parameters.min_fan_out)
     return both.join(wide.select("list"), on="list", how="semi").with_columns(second=pl.col("at").dt.epoch("us") / 1e6)
+
+
+def _together(
+    address: str, posts: pl.DataFrame, posters: list[str], parameters: ListParameters
+) -> tuple[list[Step], list[tuple[str, float | str, str, bool, str]]]:
+    """The members who post again and again as responders, where all of them together post quicker than people ever did.
+
+    Several that answer through one list at once get each other's copies: no one of them shows that he answers.
+    """
+    mine = posts.filter(pl.col("sender").is_in(posters)).sort("second")
+    rare = people.rarity(mine["second"].to_list(), None, people.BOTH_WAYS) * 2 / max(2, len(posters))
+    if rare < parameters.together_nats or len(posters) > parameters.max_together:
+        return [], []
+    steps = []
+    for poster in posters:
+        own = mine.filter(pl.col("sender") == poster)
+        signs = int((own["is_automatic"] | own["is_linked"]).sum())
+        steps.append(
+            Step(poster, address, own["second"].to_list(), None, int(own["is_null"].sum()), signs, int(own["is_linked"].sum()))
+        )
+    words = said("%(n)s posts of %(who)s members, quicker than people write", n=mine.height, who=len(posters))
+    return steps, [(said("posts together"), round(rare, 1), f">= {parameters.together_nats:g}", True, words)]
 
 
 def _examine(
@@ -173,6 +199,8 @@ def _examine(
                 ),
             )
         )
+    if sum(len(s.times) for s in responders) < parameters.min_posts:
+        responders, factors = _together(address, posts, posters, parameters)
     if responders:  # nobody posts ten times while a responder floods the list, but another responder
         begin, stop = min(s.times[0] for s in responders), max(s.times[-1] for s in responders)
         for poster in set(posters) - {s.origin for s in responders}:

@@ -61,7 +61,7 @@ def rarity(times: Sequence[float], directions: Sequence[bool] | None, table: Seq
     times
         Seconds, ascending.
     directions
-        Which of two wrote; None where one did.
+        Which of two wrote; None where all count alike.
     table
         `ALTERNATING`, `BOTH_WAYS` or `ONE_WAY`: what counts as a stretch, and how long people's are by the gap never exceeded.
     """
@@ -74,7 +74,7 @@ def rarity(times: Sequence[float], directions: Sequence[bool] | None, table: Seq
                 goes_on = goes_on and directions[i] != directions[i - 1]
             count, ups = (count, ups) if goes_on else (0, 0)
             count, ups = count + 1, ups + (directions is not None and directions[i])
-            longest_here = max(longest_here, 2 * min(ups, count - ups) if table is BOTH_WAYS else count)
+            longest_here = max(longest_here, 2 * min(ups, count - ups) if table is BOTH_WAYS and directions else count)
         best = max(best, RARITY * longest_here / seen)
     return best
 
