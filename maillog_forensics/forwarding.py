@@ -118,15 +118,29 @@ def _together(mail: Mail, graph: Graph) -> pl.DataFrame:
     one host to the next is no chain.
     """
     messages, deliveries = mail.messages.lazy(), mail.deliveries.lazy()
-    given = deliveries.filter(pl.col("next_queue_id").is_not_null()).select(
-        before="mid", gone="last", box="final_box", _id=pl.col("next_queue_id").hash()
+    next_id, own_id = pl.col("next_queue_id").hash(), pl.col("queue_id").hash()
+    given = deliveries.filter(pl.col("next_queue_id").is_not_null()).select(before="mid", gone="last", _id=next_id)
+    taken = messages.filter(pl.col("queue_id").is_not_null()).select("mid", "first", _id=own_id)
+    met = (
+        given.join(taken, on="_id")
+        .filter(pl.col("before") != pl.col("mid"), (pl.col("first") - pl.col("gone")).dt.total_seconds().abs() <= 900)
+        .select("before", "mid", "gone", "_id")
+        .collect()
     )
-    taken = messages.filter(pl.col("queue_id").is_not_null()).select("mid", "first", _id=pl.col("queue_id").hash())
-    met = given.join(taken, on="_id").filter(
-        pl.col("before") != pl.col("mid"), (pl.col("first") - pl.col("gone")).dt.total_seconds().abs() <= 900
+    if met.is_empty():
+        return graph.stays
+    # an id is unique on its own host only: the message must also be for the one it was handed to
+    to = deliveries.select("mid", "to_box", "final_box", _id=next_id)
+    sent = (
+        to.join(met.lazy().select(mid="before").unique(), on="mid", how="semi")
+        .select("_id", before="mid", box="final_box")
+        .unique()
     )
-    steps = (  # an id is unique on its own host only: the message must also be for the one it was handed on to
-        met.join(deliveries.select("mid", box="to_box").unique(), on=["mid", "box"])
+    came = to.join(met.lazy().select("mid").unique(), on="mid", how="semi").select("mid", box="to_box").unique()
+    steps = (
+        met.lazy()
+        .join(sent, on=["before", "_id"])
+        .join(came, on=["mid", "box"])
         .sort("mid", "gone", "before")
         .unique("mid", keep="last", maintain_order=True)
         .select("mid", "before")

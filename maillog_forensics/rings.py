@@ -219,7 +219,10 @@ def _joined(kept: list[_Open]) -> list[_Open]:
 
 
 def _common(runs: list[Run]) -> tuple[float, float]:
-    """The largest piece of the runs' common history without a pause far above the usual ones."""
+    """The largest piece of the runs' common history without a pause far above the usual ones.
+
+    A pause (a queue that stood still) is no end where the ring goes on for two turns after it.
+    """
     times = sorted(t for r in runs for t in r.times)
     gaps = sorted(b - a for a, b in pairwise(times))
     border = max(20 * gaps[len(gaps) // 2], 3 * gaps[int(0.93 * (len(gaps) - 1))], 120.0)
@@ -228,7 +231,16 @@ def _common(runs: list[Run]) -> tuple[float, float]:
         if i == len(times) or times[i] - times[i - 1] > border:
             pieces.append((i - start, times[start], times[i - 1]))
             start = i
-    _, begin, end = max(pieces)
+    best = pieces.index(max(pieces))
+    _, begin, end = pieces[best]
+    for count, first, last in pieces[best + 1 :]:
+        if count < 2 * len(runs) or first - end > 10 * border:
+            break
+        end = last
+    for count, first, last in reversed(pieces[:best]):
+        if count < 2 * len(runs) or begin - last > 10 * border:
+            break
+        begin = first
     return begin, end
 
 
