@@ -11,11 +11,7 @@ $(VENV)/installed: pyproject.toml
 	touch $@
 
 $(VENV)/tested: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,objects]'
-	touch $@
-
-$(VENV)/clustered: $(VENV)/tested  # 500 MB: PySpark brings Spark along
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[spark]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,objects,spark]'
 	touch $@
 
 demo: $(VENV)/installed  ## the main job on sample_logs/
@@ -41,7 +37,7 @@ docs: $(VENV)/tested  ## write the generated pages and schemas again
 detection: $(VENV)/tested  ## recall, precision and errors by kind, on generated labelled logs
 	$(BIN)/python -m tests.detection
 
-cluster: $(VENV)/clustered  ## both engines on every recorded incident and on 2 GB: the same findings, and how fast
+cluster: $(VENV)/tested  ## both engines on every recorded incident and on 2 GB: the same findings, and how fast
 	$(BIN)/python -m tests.cluster_bench
 
 bench: $(VENV)/tested  ## speed and memory beside pflogsumm and eximstats, in one run

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from maillog_forensics import clock, envelopes, layouts, normalize, reading, records, rules, schema
+from maillog_forensics import envelopes, layouts, normalize, reading, records, rules, schema, stamps
 from maillog_forensics.grammar import Format, Rule, Sample
 from maillog_forensics.normalize import Plan
 
@@ -185,7 +185,7 @@ def explain(line: str, parsers: Path | None = None) -> str:
     if row["format"] is None:
         return "\n".join([*out, "no format claims this tag: the line is counted as ignored (another program's line)"]) + "\n"
     which: list[tuple[int, str]] = []
-    events = normalize.read_rules(clock.naive(opened), plan, which=which).events()
+    events = normalize.read_rules(stamps.naive(opened), plan, which=which).events()
     out.append(f"{'format':<16} {row['format']}")
     out.append(f"{'rule':<16} {which[0][1] if which else 'none: the line is counted as unrecognised'}")
     for event in events.to_dicts():

@@ -17,11 +17,12 @@ import polars as pl
 
 from maillog_forensics.errors import UsageError
 from maillog_forensics.language import mark, said
+from maillog_forensics.stamps import sane
+from maillog_forensics.years import Years
 
 _BASE62 = {c: n for n, c in enumerate("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")}
 _BASE52 = {c: n for n, c in enumerate("0123456789BCDFGHJKLMNPQRSTVWXYZbcdfghjklmnpqrstvwxyz")}
 _PROOFS_WANTED = 40
-_EARLIEST, _LATEST = dt.datetime(1970, 1, 1), dt.datetime(2200, 1, 1)  # noqa: DTZ001  (no mail log is older or younger)
 
 
 @dataclass(frozen=True)
@@ -79,83 +80,6 @@ def epoch_of_message_id(message_id: str, queue_id: str) -> int | None:
         return None
 
 
-WALL = {"_wall": pl.Datetime("us"), "_utc": pl.Boolean, "_yearless": pl.Boolean}
-"""What a stamp says, until the clock of its file is settled: the time on the wall, whether it is UTC, whether the year is missing."""
-
-
-def naive(events: pl.DataFrame) -> pl.DataFrame:
-    """Turn the columns stamp, stamp_kind and zone into those of `WALL`; the rows keep their order.
-
-    BSD stamps fall into the leap year 2000 and are `_yearless`; the year comes in with `settle`.
-    """
-    kinds = events["stamp_kind"].unique(maintain_order=True).to_list()
-    if len(kinds) <= 1:
-        walls = [_walls(events, kinds[0] if kinds else "")]
-        return events.drop("stamp", "stamp_kind", "zone", strict=False).hstack(walls[0])
-    rows = events.with_row_index("_n")
-    parts = [(part["_n"], _walls(part, part["stamp_kind"][0])) for part in rows.partition_by("stamp_kind")]
-    order = pl.concat([n for n, _ in parts]).arg_sort()
-    walls = [pl.concat([wall for _, wall in parts])[order]]
-    return events.drop("stamp", "stamp_kind", "zone", strict=False).hstack(walls[0])
-
-
-def _walls(rows: pl.DataFrame, kind: str) -> pl.DataFrame:
-    """The columns of `WALL` for stamps of one kind. Many lines share a stamp: each run of equal ones is read once."""
-    given = rows.select("stamp", *(["zone"] if "zone" in rows.columns else []))
-    if kind == "":
-        nothing = pl.Series("_wall", [None], dtype=pl.Datetime("us")).new_from_index(0, rows.height)
-        return pl.DataFrame([nothing]).with_columns(_utc=pl.lit(False), _yearless=pl.lit(False))
-    runs = given.select(run=pl.struct(pl.all()).rle_id() if given.width > 1 else pl.col("stamp").rle_id())["run"]
-    starts = runs.is_first_distinct() if rows.height else pl.Series([], dtype=pl.Boolean)
-    few = given.filter(starts)
-    return few.select(_read_stamps(kind, "zone" in given.columns)).with_columns(_wall=_sane(pl.col("_wall")))[runs]
-
-
-def _read_stamps(kind: str, has_zone: bool) -> list[pl.Expr]:
-    """The columns of `WALL` from stamp and zone."""
-    stamp = pl.col("stamp")
-    fraction = stamp.str.extract(r"[.,]([0-9]{1,6})[0-9]*", 1).str.pad_end(6, "0").cast(pl.Int64, strict=False).fill_null(0)
-    utc, yearless = pl.lit(True), pl.lit(False)
-    if kind == "bsd":
-        text = pl.concat_str(pl.lit("2000 "), stamp.str.slice(0, 4), stamp.str.extract(r"^.{3} +([0-9]+) ", 1).str.pad_start(2, "0"),
-                             pl.lit(" "), stamp.str.extract(r"([0-9]{2}:[0-9]{2}:[0-9]{2})", 1))  # fmt: skip
-        wall = _leapless(text).str.strptime(pl.Datetime("us"), "%Y %b %d %H:%M:%S", strict=False) + pl.duration(
-            microseconds=fraction
-        )
-        utc, yearless = pl.lit(False), pl.lit(True)
-    elif kind == "epoch_us":
-        wall = stamp.cast(pl.Int64, strict=False).cast(pl.Datetime("us"))
-    elif kind == "epoch_s":
-        wall = (stamp.cast(pl.Float64, strict=False) * 1e6).round().cast(pl.Int64, strict=False).cast(pl.Datetime("us"))
-    else:
-        text = stamp.str.slice(0, 19).str.replace("T", " ", literal=True)
-        wall = _leapless(text).str.strptime(pl.Datetime("us"), "%Y-%m-%d %H:%M:%S", strict=False)
-        written = stamp.str.slice(19).str.extract(r"(Z|[+-][0-9]{2}:?[0-9]{2})$", 1)
-        shift = pl.coalesce(_offset(written), _offset(pl.col("zone")) if has_zone else None)
-        wall = wall + pl.duration(microseconds=fraction) - pl.duration(seconds=shift.fill_null(0))
-        utc = shift.is_not_null()
-    return [wall.alias("_wall"), utc.alias("_utc"), yearless.alias("_yearless")]
-
-
-def _leapless(text: pl.Expr) -> pl.Expr:
-    """A leap second counts as the one before it."""
-    return text.str.replace(r":60$", ":59")
-
-
-def _sane(time: pl.Expr) -> pl.Expr:
-    """NULL for a time at which no mail log was written: a forged or broken stamp."""
-    return pl.when((time >= _EARLIEST) & (time < _LATEST)).then(time)
-
-
-def _offset(text: pl.Expr) -> pl.Expr:
-    """Seconds east of Greenwich in Z, UTC, +01:00, +0100."""
-    digits = text.str.replace(":", "", literal=True)
-    seconds = (
-        digits.str.slice(1, 2).cast(pl.Int64, strict=False) * 3600 + digits.str.slice(3, 2).cast(pl.Int64, strict=False) * 60
-    )
-    return pl.when(text.is_in(["Z", "UTC", "GMT"])).then(0).when(text.str.starts_with("-")).then(-seconds).otherwise(seconds)
-
-
 def proving(events: pl.DataFrame) -> pl.DataFrame:
     """Rows without a zone that may prove the clock, with the columns that `proofs` looks at."""
     known = ("line", "_wall", "_yearless", "_utc", "_turn", "event", "queue_id", "message_id", "mta")
@@ -198,60 +122,6 @@ def _telling(columns: list[str]) -> pl.Expr:
 _PROOFS: dict[str, pl.DataType | type[pl.DataType]] = {
     "line": pl.UInt64, "_wall": pl.Datetime("us"), "_yearless": pl.Boolean, "_turn": pl.Int32, "epoch": pl.Int64,
 }  # fmt: skip
-
-
-class Years:
-    """Counts the New Years that one file's yearless stamps cross, chunk by chunk.
-
-    Attributes
-    ----------
-    met
-        Whether a yearless stamp was met.
-    turns
-        New Years so far.
-    last_wall
-        Newest yearless stamp so far, in year 2000.
-    """
-
-    def __init__(self) -> None:
-        self.met = False
-        self.turns = 0
-        self.last_wall: dt.datetime | None = None
-
-    def mark(self, tables: list[pl.DataFrame]) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
-        """The tables of one chunk with `_turn`, the New Years before each line; and in front line, `WALL` and `_turn` of all."""
-        walls = pl.concat([t.select("line", *WALL) for t in tables])
-        began = self.turns
-        turns = self._count(walls)
-        if isinstance(turns, int):
-            marked = [t.with_columns(_turn=pl.lit(turns, dtype=pl.Int32)) for t in (walls, *tables)]
-        else:
-            joined = (t.join(turns, on="line", how="left", maintain_order="left") for t in (walls, *tables))
-            marked = [t.with_columns(pl.col("_turn").fill_null(began)) for t in joined]
-        return marked[0], marked[1:]
-
-    def _count(self, walls: pl.DataFrame) -> int | pl.DataFrame:
-        """`_turn`: one number, or a table of line and `_turn` where it changes within the chunk."""
-        self.met |= bool(walls["_yearless"].any())
-        walls = walls.filter(pl.col("_yearless"), pl.col("_wall").is_not_null())
-        if walls.is_empty():
-            return self.turns
-        last: dt.datetime = walls["_wall"].item(walls["line"].arg_max())
-        known = self.last_wall or last
-        first_wall, last_wall = walls["_wall"].min(), walls["_wall"].max()
-        if max(last_wall, known) - min(first_wall, known) < _HALF_A_YEAR:  # type: ignore[type-var, operator]
-            self.last_wall = last
-            return self.turns
-        walls = walls.sort("line", maintain_order=True)
-        before = walls["_wall"].head(1) if self.last_wall is None else pl.Series("_wall", [known], dtype=pl.Datetime("us"))
-        turn = (self.turns + rollovers(pl.concat([before, walls["_wall"]]))[1:]).cast(pl.Int32)
-        began, self.turns, self.last_wall = self.turns, int(turn[-1]), walls["_wall"][-1]
-        if turn.min() == turn.max() == began:
-            return began
-        return walls.select("line", _turn=turn).unique("line", keep="last")
-
-
-_HALF_A_YEAR = dt.timedelta(days=183)
 
 
 class Watch:
@@ -322,20 +192,6 @@ class Watch:
         """First and last time (UTC) of what was seen."""
         times = settle(pl.concat(self._extremes), basis, self.turns)["time"]
         return times.min(), times.max()  # type: ignore[return-value]
-
-
-def rollovers(wall: pl.Series) -> pl.Series:
-    """How many times the year has turned before each yearless stamp, in file order.
-
-    A step back by more than half a year is a New Year. A step forward by nearly a year is a late line of the old year, if the
-    new one goes on after it; else the log was silent for so long.
-    """
-    step = wall.dt.epoch("us").diff().fill_null(0)
-    day = 86_400_000_000
-    turns = (step < -183 * day).cast(pl.Int32) - (step > 335 * day).cast(pl.Int32)
-    turns = turns.cum_sum()
-    comes_back = turns.cum_max(reverse=True) >= 0
-    return turns.zip_with(comes_back | (turns >= 0), turns.clip(lower_bound=0))
 
 
 @dataclass(frozen=True)
@@ -524,5 +380,5 @@ def settle(events: pl.DataFrame, basis: TimeBasis, turns: int) -> pl.DataFrame:
     else:
         local = wall.dt.replace_time_zone("UTC")
     time = pl.when("_utc").then(pl.col("_wall").dt.replace_time_zone("UTC")).otherwise(local)
-    time = _sane(time.dt.replace_time_zone(None)).dt.replace_time_zone("UTC")
+    time = sane(time.dt.replace_time_zone(None)).dt.replace_time_zone("UTC")
     return events.with_columns(time=time).drop("_wall", "_utc", "_yearless", "_turn", strict=False)

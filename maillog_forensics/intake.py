@@ -99,7 +99,7 @@ class RawChunk:
     lines: pl.DataFrame
     """line, offset, text"""
     tables: list[pl.DataFrame]
-    """Events: columns of the events table that a rule reads, and those of `clock.WALL`."""
+    """Events: columns of the events table that a rule reads, and those of `stamps.WALL`."""
     ledger: Ledger
     reader: Reader | None = None
     """Who reads the input, where its lines are no syslog."""
@@ -220,7 +220,7 @@ def pour(
     Parameters
     ----------
     into
-        Receives the tables of one chunk after the other, with the columns of `clock.WALL` and `_turn`.
+        Receives the tables of one chunk after the other, with the columns of `stamps.WALL` and `_turn`.
 
     Returns
     -------

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from maillog_forensics import clock, schema
+from maillog_forensics import schema, stamps
 from maillog_forensics.envelopes import SPLICE, cut_at_splices, join_parts, open_envelopes, open_nested, unfold
 from maillog_forensics.ledger import Ledger
 from maillog_forensics.matching import match
@@ -27,7 +27,7 @@ class Parsed:
     Attributes
     ----------
     tables
-        Events, each table with the columns that one rule reads: those of the events table, typed, and `clock.WALL`.
+        Events, each table with the columns that one rule reads: those of the events table, typed, and `stamps.WALL`.
     ledger
         Each line once.
     """
@@ -76,7 +76,7 @@ def read_rules(opened: pl.DataFrame, plan: Plan, *, which: list[tuple[int, str]]
     Parameters
     ----------
     opened
-        The result of `open_envelopes` with its times read (`clock.naive`).
+        The result of `open_envelopes` with its times read (`stamps.naive`).
     which
         When given, receives (line, name of the rule that took it): for `formats explain`.
     is_lean
@@ -207,7 +207,7 @@ def read_opened(opened: pl.DataFrame, plan: Plan, *, is_lean: bool = False) -> P
     opened, swallowed = join_parts(opened, plan)
     opened = unfold(open_nested(opened, plan))
     opened, spliced = cut_at_splices(opened)
-    parsed = read_rules(clock.naive(opened), plan, is_lean=is_lean)
+    parsed = read_rules(stamps.naive(opened), plan, is_lean=is_lean)
     if "_times" in opened.columns:
         times = opened.filter(pl.col("_times") > 1).select("line", "_times")
         again = [t.join(times, on="line", how="left", maintain_order="left") for t in parsed.tables]

@@ -11,7 +11,7 @@ import re
 
 import polars as pl
 
-from maillog_forensics import cells, clock, culture, schema
+from maillog_forensics import cells, culture, schema, stamps
 from maillog_forensics.cells import plain
 from maillog_forensics.clock import TimeBasis
 from maillog_forensics.layouts import FIELDS, Column, Head, RecordFormat, find_head, formats, lost_head
@@ -119,7 +119,7 @@ class Reader:
                 key = (self._head.record.form.name, self._head.names, self._head.delimiter)
                 groups.setdefault(key, (self._head, []))[1].append(part)
         for head, parts in groups.values():
-            tables += [typed(clock.naive(t)) for t in self._records(pl.concat(parts), head, ledger) if t.height]
+            tables += [typed(stamps.naive(t)) for t in self._records(pl.concat(parts), head, ledger) if t.height]
         return Parsed(tables, ledger)
 
     @property

@@ -41,6 +41,7 @@ from maillog_forensics.findings import (
     Trigger,
     UnknownShape,
 )
+from maillog_forensics.language import said
 
 HOSTILE = (
     "<script>alert(1)</script>@evil.example",
@@ -242,18 +243,23 @@ def two_parties(**changes: Any) -> Incident:
             score=0.99,
             factors=(
                 Factor(
-                    name="regularity",
-                    value=0.16,
-                    threshold="<= 0.45",
+                    name=said("independent senders"),
+                    value=98.4,
+                    threshold=">= 4",
                     supports=True,
-                    words="the less regular side varies by 0.16; people do not go below 0.45 in runs of 152",
+                    words=said("in %(n)s messages neither got more than %(ahead)s ahead of the other", n=152, ahead=1),
                 ),
                 Factor(
-                    name="run length",
-                    value=152,
-                    threshold=">= 8",
+                    name=said("ticket acknowledgement"),
+                    value=141.2,
+                    threshold=">= 6",
                     supports=True,
-                    words="152 messages, one answering the other, nearly all within 18 s",
+                    words=said(
+                        "%(who)s wrote %(n)s times, in the median %(s)s s after what it received: steadier than by chance",
+                        who="bob@beta.example",
+                        n=76,
+                        s=18,
+                    ),
                 ),
                 Factor(name="second half silent", value="no", supports=False, words="nothing speaks against it"),
             ),

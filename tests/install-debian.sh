@@ -1,5 +1,5 @@
 #!/bin/sh
-# What some tests start for real: a browser, and the peers that our figures are compared with. Without root or apt those tests skip.
+# What some tests start for real: a browser, Java for the cluster, and the peers that our figures are compared with. Without root or apt those tests skip.
 set -u
 need=""
 command -v pdftotext >/dev/null 2>&1 || need="$need poppler-utils"
@@ -9,6 +9,7 @@ command -v exigrep >/dev/null 2>&1 || need="$need exim4-base"
 command -v logrotate >/dev/null 2>&1 || need="$need logrotate"
 command -v openssl >/dev/null 2>&1 || need="$need openssl"
 command -v systemd-analyze >/dev/null 2>&1 || need="$need systemd"
+command -v java >/dev/null 2>&1 || need="$need openjdk-17-jre-headless"
 [ -n "$need" ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
     echo "not installed:$need (tests that need them will skip)"

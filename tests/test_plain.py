@@ -136,5 +136,5 @@ def test_pseudonyms_and_letters_from_the_command_line(tmp_path: Path) -> None:
 
 
 def test_every_form_is_named_when_none_is_meant() -> None:
-    with pytest.raises(UsageError, match=r"\.html, \.md, \.txt or \.json"):
+    with pytest.raises(UsageError, match=r"\.html, \.md, \.txt, \.json or \.ocsf\.json"):
         rendering.rendered(DOCUMENTS["nothing"](), "")

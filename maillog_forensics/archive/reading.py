@@ -15,10 +15,11 @@ from typing import Any
 
 import polars as pl
 
-from maillog_forensics import clock, intake, schema, sources
+from maillog_forensics import clock, intake, schema, sources, stamps
 from maillog_forensics.archive.identity import BLOCK_BYTES, File, Fingerprint
 from maillog_forensics.archive.ledger import Log
 from maillog_forensics.normalize import Plan
+from maillog_forensics.years import Years
 
 _TAIL_LINES = 64
 """Lines at the end that are read again; more than the parts of a long record lie apart."""
@@ -110,7 +111,7 @@ class Reading:
     # --- reading ----------------------------------------------------------------------------------------------------------
 
     def _read(self) -> None:
-        log, years = self.log, clock.Years()
+        log, years = self.log, Years()
         years.turns = log.settled_turns
         years.last_wall = dt.datetime.fromisoformat(log.settled_wall) if log.settled_wall else None
         log.proofs = [p for p in log.proofs if p["line"] <= log.settled]
@@ -251,7 +252,7 @@ class Reading:
 
     def _finished(self, dated: pl.DataFrame) -> pl.DataFrame:
         """Rows of `segments.SCHEMA`, and `_day`."""
-        table = schema.conform(dated.drop("text", *clock.WALL, "_turn", strict=False), schema.EVENTS, "events")
+        table = schema.conform(dated.drop("text", *stamps.WALL, "_turn", strict=False), schema.EVENTS, "events")
         host = self.log.host
         if self.log.format == "unknown":
             self.log.format = "+".join(table["mta"].drop_nulls().unique().sort().to_list()) or "unknown"

@@ -30,7 +30,7 @@ RAW: dict[str, pl.DataType | type[pl.DataType]] = {
     "_input": pl.UInt32,
     "_nth": pl.UInt32,
 }
-"""A raw event: what a rule reads, the stamp (`clock.WALL`), the number of the input, and of the row within its line's part."""
+"""A raw event: what a rule reads, the stamp (`stamps.WALL`), the number of the input, and of the row within its line's part."""
 
 BUCKET, TOLD = "_bucket", "_told"
 """The number that groups events of one queue id; in rows of their own, what a part of a log tells of the whole (pickled)."""
