@@ -98,6 +98,9 @@ class Graph:
         words = pl.col("transport").filter(pl.col("transport").str.contains(RESPONDER_WORDS))
         programs = told.group_by("mid", recipient="to_box").agg(transport=words.first())
         own = pl.col("first").filter(pl.col("is_handed_on").is_null())
+        entered = (
+            pl.col("host").filter(pl.col("is_handed_on").is_null()).drop_nulls()
+        )  # clocks that differ may show it elsewhere first
         about = (
             messages.join(programs, on="mid")
             .sort("mid")
@@ -106,7 +109,7 @@ class Graph:
                 born=pl.coalesce(own.min(), pl.col("first").min()),
                 size=pl.col("size").drop_nulls().first(),
                 transport=pl.col("transport").drop_nulls().first(),
-                host=pl.col("host").drop_nulls().first(),
+                host=pl.coalesce(entered.first(), pl.col("host").drop_nulls().first()),
             )
         )
         return self.with_names(edges).join(about, on=["logical", "recipient"], how="left", maintain_order="left")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import re
-from typing import Literal
+from typing import Any, Literal
 
 import polars as pl
 
@@ -68,9 +68,17 @@ def first_lines(drafts: list[Draft], mail: Mail) -> list[Place]:
     """The line of the first message of each incident."""
     out = []
     for d in drafts:
-        head = mail.messages.filter(pl.col("mid").is_in(d.mids)).sort("first", "mid").head(1)
-        out += [(s, n, o) for s, n, o in head.select("source", "line", "offset").iter_rows()]
+        head = _entry(mail.messages.filter(pl.col("mid").is_in(d.mids)).sort("first", "mid"), mail)
+        out.append((head["source"], head["line"], head["offset"]))
     return out
+
+
+def _entry(stays: pl.DataFrame, mail: Mail) -> dict[str, Any]:
+    """The stay in which the first of some messages entered: of its stays the one that no other handed on, whatever the clocks say."""
+    first = stays.filter(pl.col("logical") == stays["logical"][0])
+    handed_on = mail.deliveries.filter(pl.col("mid").is_in(first["mid"].implode()))["next_queue_id"].drop_nulls()
+    own = first.filter(~pl.col("queue_id").is_in(handed_on.implode()).fill_null(False))
+    return (first if own.is_empty() else own).row(0, named=True)
 
 
 def finish(draft: Draft, graph: Graph, mail: Mail, lines: Lines) -> Incident:
@@ -95,7 +103,7 @@ def finish(draft: Draft, graph: Graph, mail: Mail, lines: Lines) -> Incident:
         signature=draft.end.signature,
         evidence=(lines.evidence(draft.end.place, said("what ended it")),) if draft.end.place else (),
     )
-    head = stays.row(0, named=True)
+    head = _entry(stays, mail)
     trigger = Trigger(
         time=draft.started,
         sender=_box(head["from_box"], draft),
