@@ -57,8 +57,13 @@ WICKED = (
 
 def filled(value: Any, text: str, key: str = "") -> Any:
     """The document with `text` in every field that is not ours; keys of tables as well."""
+    if key == "sentences":  # the message is one of ours, what fills it is not
+        return {
+            (text if n == 0 else k): {**v, "values": {h: text if isinstance(x, str) else x for h, x in v["values"].items()}}
+            for n, (k, v) in enumerate(value.items())
+        }
     if isinstance(value, dict):
-        names = key in ("aliases", "host_mtas", "origins", "codes", "detail", "set_aside", "libraries", "parameters", "sentences")
+        names = key in ("aliases", "host_mtas", "origins", "codes", "detail", "set_aside", "libraries", "parameters")
         return {
             (text if names and n == 0 else k): filled(v, text, k if not names else key) for n, (k, v) in enumerate(value.items())
         }

@@ -147,7 +147,11 @@ def test_redaction_leaves_out_what_it_names_and_nothing_else() -> None:
     assert "Holiday" not in write(subjectless) and "anna@alpha.example" in write(subjectless)
     assert subjectless.run.redacted == ("subject",) and not subjectless.run.pseudonymized
     boxless = masking.mask(before, masking.Masking(redact=("local-part", "ip")))
-    assert "anna" not in write(boxless) and "mailbox1@alpha.example" in write(boxless) and "192.0.2.7" not in write(boxless)
+    assert (
+        "anna" not in write(boxless)
+        and re.search(r"mailbox[12]@alpha\.example", write(boxless))
+        and "192.0.2.7" not in write(boxless)
+    )
     assert "Holiday" in write(boxless)
     lineless = masking.mask(before, masking.Masking(redact=("evidence",)))
     assert "H=mx" not in write(lineless) and lineless.incidents[0].evidence[0].line == 1
