@@ -1,6 +1,6 @@
 """maillog-forensics: mail loops and NDR storms, found in the logs of Postfix, Exim and Exchange.
 
-`import maillog_forensics as mf; mf.analyze(paths)`; the other steps are functions of `maillog_forensics.library`.
+`import maillog_forensics as mf; mf.analyze(paths)`; the other steps are functions of `maillog_forensics.steps`.
 """
 
 from __future__ import annotations

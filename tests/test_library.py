@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from maillog_forensics import library
+from maillog_forensics import steps
 from tests.conftest import ROOT
 
 
@@ -23,16 +23,16 @@ def test_the_examples_of_the_page_run_one_after_the_other(samples: Path, tmp_pat
 
 def test_events_from_a_file_tell_the_incidents_of_the_logs(samples: Path, tmp_path: Path) -> None:
     path = str(samples / "loop_postfix_exim")
-    library.normalize([path], year=2026).events.sink_parquet(tmp_path / "e.parquet")
+    steps.normalize([path], year=2026).events.sink_parquet(tmp_path / "e.parquet")
     import polars as pl
 
-    (mine,) = library.find_incidents(pl.scan_parquet(tmp_path / "e.parquet")).incidents
-    (theirs,) = library.analyze([path], year=2026).findings.incidents
+    (mine,) = steps.find_incidents(pl.scan_parquet(tmp_path / "e.parquet")).incidents
+    (theirs,) = steps.analyze([path], year=2026).findings.incidents
     assert (mine.id, mine.headline, mine.messages) == (theirs.id, theirs.headline, theirs.messages)
     assert [e.text for e in mine.evidence] == [e.text for e in theirs.evidence], "the logs still lie there"
 
 
 def test_correlate_hands_on_lazy_tables(samples: Path) -> None:
-    mail = library.correlate(library.normalize([str(samples / "quiet_day")]).events)
+    mail = steps.correlate(steps.normalize([str(samples / "quiet_day")]).events)
     assert {"from_box", "parent"} <= set(mail.messages.collect_schema())
     assert mail.deliveries.collect().height > 500

@@ -1,6 +1,6 @@
 """The public API: `analyze`, and its steps `normalize`, `correlate`, `find_incidents`, `render`, with LazyFrames between them.
 
-`from maillog_forensics import library as mf`; docs/library.md shows what for.
+`from maillog_forensics import steps as mf`; docs/library.md shows what for.
 """
 
 from __future__ import annotations
