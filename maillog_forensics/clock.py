@@ -367,6 +367,11 @@ def settle(events: pl.DataFrame, basis: TimeBasis, turns: int) -> pl.DataFrame:
     turns
         New Years crossed in the whole file.
     """
+    return events.with_columns(time=time(basis, turns)).drop("_wall", "_utc", "_yearless", "_turn", strict=False)
+
+
+def time(basis: TimeBasis, turns: int) -> pl.Expr:
+    """The UTC time of an event, from its columns _wall, _utc, _yearless and _turn; see `settle`."""
     wall = pl.col("_wall")
     if basis.last_year is not None:
         year = pl.lit(basis.last_year) - turns + pl.col("_turn")
@@ -379,6 +384,5 @@ def settle(events: pl.DataFrame, basis: TimeBasis, turns: int) -> pl.DataFrame:
         local = wall.dt.replace_time_zone(basis.zone, ambiguous="earliest", non_existent="null").dt.convert_time_zone("UTC")
     else:
         local = wall.dt.replace_time_zone("UTC")
-    time = pl.when("_utc").then(pl.col("_wall").dt.replace_time_zone("UTC")).otherwise(local)
-    time = sane(time.dt.replace_time_zone(None)).dt.replace_time_zone("UTC")
-    return events.with_columns(time=time).drop("_wall", "_utc", "_yearless", "_turn", strict=False)
+    moment = pl.when("_utc").then(pl.col("_wall").dt.replace_time_zone("UTC")).otherwise(local)
+    return sane(moment.dt.replace_time_zone(None)).dt.replace_time_zone("UTC")

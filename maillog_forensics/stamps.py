@@ -8,7 +8,7 @@ import polars as pl
 
 _EARLIEST, _LATEST = dt.datetime(1970, 1, 1), dt.datetime(2200, 1, 1)  # noqa: DTZ001  (no mail log is older or younger)
 
-WALL = {"_wall": pl.Datetime("us"), "_utc": pl.Boolean, "_yearless": pl.Boolean}
+WALL: dict[str, pl.DataType | type[pl.DataType]] = {"_wall": pl.Datetime("us"), "_utc": pl.Boolean, "_yearless": pl.Boolean}
 """What a stamp says, until the clock of its file is settled: the time on the wall, whether it is UTC, whether the year is missing."""
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from maillog_forensics.errors import ArchiveError
 
-VERSION = 1
+VERSION = 2
 """Version of the tables below."""
 
 _TABLES = """
@@ -30,8 +30,8 @@ CREATE TABLE IF NOT EXISTS segments (
     log INTEGER NOT NULL, day TEXT NOT NULL, name TEXT NOT NULL, sha256 TEXT NOT NULL, rows INTEGER NOT NULL, bytes INTEGER NOT NULL,
     last_line INTEGER NOT NULL, PRIMARY KEY (log, day)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS counts (
-    log INTEGER NOT NULL, day TEXT NOT NULL, is_tail INTEGER NOT NULL, parsed INTEGER NOT NULL, ignored INTEGER NOT NULL,
-    unrecognised INTEGER NOT NULL, damaged INTEGER NOT NULL, PRIMARY KEY (log, day, is_tail)) WITHOUT ROWID;
+    log INTEGER NOT NULL, quarter TEXT NOT NULL, is_tail INTEGER NOT NULL, parsed INTEGER NOT NULL, ignored INTEGER NOT NULL,
+    unrecognised INTEGER NOT NULL, damaged INTEGER NOT NULL, PRIMARY KEY (log, quarter, is_tail)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS shapes (
     log INTEGER NOT NULL, is_tail INTEGER NOT NULL, shape TEXT NOT NULL, count INTEGER NOT NULL, line INTEGER NOT NULL,
     sample TEXT NOT NULL, PRIMARY KEY (log, is_tail, shape)) WITHOUT ROWID;
@@ -41,9 +41,6 @@ CREATE TABLE IF NOT EXISTS files (
 CREATE TABLE IF NOT EXISTS changed (day TEXT PRIMARY KEY, first TEXT NOT NULL, last TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS due (day TEXT PRIMARY KEY, is_changed INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS reports (day TEXT PRIMARY KEY, made TEXT NOT NULL, is_whole INTEGER NOT NULL, summary TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS incidents (
-    id TEXT PRIMARY KEY, kind TEXT NOT NULL, members TEXT NOT NULL, started TEXT NOT NULL, ended TEXT NOT NULL, opened TEXT NOT NULL,
-    last_day TEXT NOT NULL, is_running INTEGER NOT NULL, severity TEXT NOT NULL, headline TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS digests (key TEXT PRIMARY KEY, day TEXT NOT NULL, sent TEXT NOT NULL) WITHOUT ROWID;
 """
 
@@ -68,6 +65,8 @@ class Log:
         Where reading goes on, a little before `settled`, because records may refer to the lines before.
     settled
         Lines up to this one are final; those behind it are read once more, since a record may still be unfinished.
+    settled_quarter, first_quarter
+        Quarter of an hour (counted from 1970) of the last final line, and of the first line that tells a time.
     is_whole
         The format needs the file from its beginning (records below a head): it is read anew when it has grown.
     """
@@ -84,7 +83,8 @@ class Log:
     resume_line: int = 1
     resume_offset: int = 0
     settled: int = 0
-    settled_day: str = ""
+    settled_quarter: int | None = None
+    first_quarter: int | None = None
     settled_turns: int = 0
     settled_wall: str | None = None
     is_whole: bool = False

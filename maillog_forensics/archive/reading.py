@@ -16,6 +16,7 @@ from typing import Any
 import polars as pl
 
 from maillog_forensics import clock, intake, schema, sources, stamps
+from maillog_forensics.archive import segments
 from maillog_forensics.archive.identity import BLOCK_BYTES, File, Fingerprint
 from maillog_forensics.archive.ledger import Log
 from maillog_forensics.normalize import Plan
@@ -53,7 +54,7 @@ class Entry:
 
 @dataclass
 class Taken:
-    """New events of one log, in files that are not yet part of the archive.
+    """New events of one log, not yet part of the archive.
 
     Attributes
     ----------
@@ -61,19 +62,30 @@ class Taken:
         Its state when they are.
     after
         Lines up to this one are in the archive and stay there.
-    parts
-        For each day (UTC), files of new events in the order of their lines.
+    rows
+        For each day (UTC), its new events in the order of the lines: rows of `segments.SCHEMA` that wait in temporary files.
+    spans
+        For each day, the times of its first and last new event.
     counts
-        Columns day, is_tail, state, len.
+        Columns quarter (see `quarter_text`), is_tail, state, len.
     shapes
         Unrecognised lines in kinds: is_tail, shape, count, line, sample.
     """
 
     log: Log
     after: int
-    parts: dict[str, list[Path]] = field(default_factory=dict)
+    rows: dict[str, list[pl.LazyFrame]] = field(default_factory=dict)
+    spans: dict[str, tuple[dt.datetime, dt.datetime]] = field(default_factory=dict)
     counts: pl.DataFrame = field(default_factory=pl.DataFrame)
     shapes: pl.DataFrame = field(default_factory=pl.DataFrame)
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """What was read of some lines: a file with their events, if there are any, whose clock is not settled yet, and their ledger."""
+
+    events: Path | None
+    ledger: pl.DataFrame
 
 
 class Reading:
@@ -84,11 +96,11 @@ class Reading:
         self.log = replace(log, leap_turns=list(log.leap_turns), proofs=list(log.proofs), problems=[])
         self._last_wall: dt.datetime | None = None
         self._reader: intake.Reader | None = None
+        self._quarter = self.log.settled_quarter
         if log.is_whole or log.lines < _HEAD_LINES:
             self._begin_anew()
         self.about = sources.Input(file.path)
-        self._raw: list[Path] = []
-        self._ledgers: list[pl.DataFrame] = []
+        self._chunks: list[_Chunk] = []
         self._strange: list[pl.DataFrame] = []
         self._places = pl.DataFrame(schema={"line": pl.UInt64, "offset": pl.UInt64})
 
@@ -125,12 +137,12 @@ class Reading:
             reader = chunk.reader
             lines, ledger = (t.filter(pl.col("line") > log.settled) for t in (chunk.lines, chunk.ledger.table()))
             log.lines = max(log.lines, int(lines["line"][-1]) if lines.height else 0)
-            self._ledgers.append(ledger)
             self._places = pl.concat([self._places, lines.select("line", "offset")]).tail(2 * _TAIL_LINES)
             strange = ledger.filter(pl.col("state") == "unrecognised")
             self._strange.append(lines.join(strange, on="line", how="semi", maintain_order="left"))
             tables = [t for table in chunk.tables if (t := table.filter(pl.col("line") > log.settled)).height]
             if not tables:
+                self._chunks.append(_Chunk(None, ledger))
                 continue
             events = pl.concat(years.mark(tables)[1], how="diagonal_relaxed")
             events = events.sort("line", maintain_order=True)
@@ -140,8 +152,8 @@ class Reading:
             log.proofs = _merged_proofs(log, events)
             log.leap_turns = sorted({*log.leap_turns, *_leap_turns(events)})
             raw = self.folder / f"raw-{log.id or 0}-{number}.arrow"
-            events.write_ipc(raw, compression="lz4")
-            self._raw.append(raw)
+            schema.conform(events, _RAW, "events").write_ipc(raw, compression="lz4")
+            self._chunks.append(_Chunk(raw, ledger))
         log.turns, self._last_wall = years.turns, years.last_wall
         log.is_whole = reader is not None or self.about.encoding != "utf-8"
         log.problems = [*self.about.problems, *(reader.problems if reader else [])]
@@ -197,6 +209,7 @@ class Reading:
         return had and not was_proved and old != (log.zone, log.offset_s, log.first_year)
 
     def _settle(self) -> Taken:
+        """Give the events their times, and count the lines; the events themselves are read once, when they are written for good."""
         log, after = self.log, self.log.settled
         basis = clock.TimeBasis(
             log.zone, log.zone_basis, log.offset_s, None if log.first_year is None else log.first_year + log.turns
@@ -204,29 +217,25 @@ class Reading:
         total = log.lines
         log.settled = 0 if log.is_whole or total < _HEAD_LINES else max(after, total - _TAIL_LINES)
         taken = Taken(log, after)
-        first_days: list[pl.DataFrame] = []
-        timeless = [pl.Series("line", [], dtype=pl.UInt64)]
-        for raw in self._raw:
-            events = pl.read_ipc(raw)
-            self._remember_turns(events)
-            table = clock.settle(events, basis, log.turns)
-            dated = table.filter(pl.col("time").is_not_null())
-            missing = table.filter(pl.col("time").is_null())["line"].unique()
-            timeless.append(missing.filter(~missing.is_in(dated["line"].implode())))
-            raw.unlink()
-            if dated.is_empty():
-                continue
-            self._name(events)
-            done = self._finished(dated)
-            first_days.append(done.select("line", day="_day").unique("line", keep="first", maintain_order=True))
-            for (day,), rows in done.partition_by("_day", as_dict=True, maintain_order=True).items():
-                part = self.folder / f"part-{log.id or 0}-{day}-{len(taken.parts.setdefault(str(day), []))}.arrow"
-                rows.drop("_day").write_ipc(part, compression="lz4")
-                taken.parts[str(day)].append(part)
-            self._span(done)
+        time, counts = clock.time(basis, log.turns), []
+        for chunk in self._chunks:
+            dates = pl.DataFrame(schema=_DATES)
+            if chunk.events:
+                events = pl.read_ipc(chunk.events, columns=["line", "mta", *stamps.WALL, "_turn"])
+                self._remember_turns(events)
+                dates = events.select("line", time=time)
+                if (dated := events.filter(dates["time"].is_not_null())).height:
+                    self._name(events)
+                    self._place(taken, chunk.events, time, dates.drop_nulls())
+                    if log.format == "unknown":
+                        log.format = "+".join(dated["mta"].drop_nulls().unique().sort().to_list()) or "unknown"
+            counts.append(self._counts(chunk.ledger, dates))
         if not log.source:
             log.source = f"{log.place}/undated-{log.first_line[:8]}"
-        taken.counts = self._counts(first_days, pl.concat(timeless))
+        if counts:
+            when = pl.col("quarter").fill_null(pl.lit(log.first_quarter, dtype=pl.Int32)).cast(pl.Int64) * _QUARTER_S
+            sums = pl.concat(counts).group_by(pl.from_epoch(when).dt.to_string(_QUARTER).fill_null(""), "is_tail", "state")
+            taken.counts = sums.agg(pl.col("len").sum())
         strange = pl.concat(self._strange) if self._strange else pl.DataFrame()
         if strange.height:
             halves = [
@@ -250,21 +259,17 @@ class Reading:
         year = self.log.first_year if row["_yearless"][0] and self.log.first_year else wall.year
         self.log.source = f"{self.log.place}/{year:04d}{wall:%m%d-%H%M%S}-{self.log.first_line[:8]}"
 
-    def _finished(self, dated: pl.DataFrame) -> pl.DataFrame:
-        """Rows of `segments.SCHEMA`, and `_day`."""
-        table = schema.conform(dated.drop("text", *stamps.WALL, "_turn", strict=False), schema.EVENTS, "events")
-        host = self.log.host
-        if self.log.format == "unknown":
-            self.log.format = "+".join(table["mta"].drop_nulls().unique().sort().to_list()) or "unknown"
-        if host:
-            table = table.with_columns(pl.col("host").fill_null(host))
-        return table.with_columns(
-            source=pl.lit(self.log.source), text=dated["text"], _day=table["time"].dt.date().cast(pl.String)
-        )
-
-    def _span(self, done: pl.DataFrame) -> None:
-        first, last = str(done["time"].min()), str(done["time"].max())
-        self.log.first, self.log.last = min(self.log.first or first, first), max(self.log.last or last, last)
+    def _place(self, taken: Taken, events: Path, time: pl.Expr, dates: pl.DataFrame) -> None:
+        """Note which events of a file are of which day."""
+        days = dates.group_by(day=pl.col("time").dt.date()).agg(a=pl.col("time").min(), b=pl.col("time").max())
+        log = self.log
+        host = pl.coalesce("host", pl.lit(log.host, dtype=pl.String))
+        rows = pl.scan_ipc(events, glob=False).with_columns(time=time, host=host)
+        for day, first, last in days.sort("day").iter_rows():
+            taken.rows.setdefault(str(day), []).append(rows.filter(pl.col("time").dt.date() == day))
+            before = taken.spans.get(str(day), (first, last))
+            taken.spans[str(day)] = min(first, before[0]), max(last, before[1])
+            log.first, log.last = min(log.first or str(first), str(first)), max(log.last or str(last), str(last))
 
     def _remember_turns(self, events: pl.DataFrame) -> None:
         """The New Years and the last yearless stamp up to the last line that is final."""
@@ -272,23 +277,26 @@ class Reading:
         if final.height:
             self.log.settled_turns, self.log.settled_wall = int(final["_turn"][0]), final["_wall"][0].isoformat()
 
-    def _counts(self, first_days: list[pl.DataFrame], timeless: pl.Series) -> pl.DataFrame:
-        """Lines by day and state; a line that tells no time belongs to the day of the one before it."""
+    def _counts(self, ledger: pl.DataFrame, dates: pl.DataFrame) -> pl.DataFrame:
+        """Lines by quarter of an hour and state; a line that tells no time belongs to the time of the one before it."""
         log = self.log
-        ledger = pl.concat(self._ledgers) if self._ledgers else pl.DataFrame(schema={"line": pl.UInt64, "state": pl.String})
-        days = pl.concat(first_days) if first_days else pl.DataFrame(schema={"line": pl.UInt64, "day": pl.String})
-        state = (
-            pl.when(pl.col("line").is_in(timeless.implode()), pl.col("state") == "parsed")
-            .then(pl.lit("damaged"))
-            .otherwise("state")
+        quarters = dates.group_by("line", maintain_order=True).agg(
+            quarter=(pl.col("time").drop_nulls().first().dt.epoch("s") // _QUARTER_S).cast(pl.Int32), is_told=pl.lit(True)
         )
-        table = ledger.sort("line").join(days, on="line", how="left", maintain_order="left").with_columns(
-            state=state, day=pl.col("day").forward_fill().fill_null(log.settled_day), is_tail=pl.col("line") > log.settled
+        if log.first_quarter is None:
+            log.first_quarter = quarters["quarter"].drop_nulls().head(1).to_list()[0] if quarters["quarter"].count() else None
+        is_timeless = pl.col("is_told") & pl.col("quarter").is_null() & (pl.col("state") == "parsed")
+        table = ledger.sort("line").join(quarters, on="line", how="left", maintain_order="left").with_columns(
+            state=pl.when(is_timeless).then(pl.lit("damaged")).otherwise("state"),
+            quarter=pl.col("quarter").forward_fill().fill_null(pl.lit(self._quarter, dtype=pl.Int32)),
+            is_tail=pl.col("line") > log.settled,
         )  # fmt: skip
+        if table.height:
+            self._quarter = table["quarter"][-1]
         final = table.filter(~pl.col("is_tail"))
         if final.height:
-            log.settled_day = final["day"][-1]
-        return table.group_by("day", "is_tail", "state").len().sort("day", "is_tail", "state")
+            log.settled_quarter = final["quarter"][-1]
+        return table.group_by("quarter", "is_tail", "state").len()
 
     def _place_resume(self) -> None:
         log = self.log
@@ -298,6 +306,19 @@ class Reading:
             log.resume_line, log.resume_offset = int(row["line"][0]), int(row["offset"][0])
         elif not log.settled:
             log.resume_line, log.resume_offset = 1, 0
+
+
+_RAW: dict[str, pl.DataType | type[pl.DataType]] = {
+    **{name: kind for name, kind in segments.SCHEMA.items() if name not in ("time", "source")}, **stamps.WALL, "_turn": pl.Int32,
+}  # fmt: skip
+_DATES: dict[str, pl.DataType | type[pl.DataType]] = {"line": pl.UInt64, "time": schema.TIME}
+_QUARTER, _QUARTER_S = "%Y-%m-%dT%H:%M", 900
+"""Every zone's offset from UTC is a multiple of it: lines that are counted so can be counted by the days of any zone."""
+
+
+def quarter_text(quarter: int) -> str:
+    """A quarter of an hour, counted from 1970 (UTC), as the ledger writes it: 2026-11-02T09:45."""
+    return dt.datetime.fromtimestamp(quarter * _QUARTER_S, dt.UTC).strftime(_QUARTER)
 
 
 _PROOF_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {

@@ -50,7 +50,7 @@ def status(archive: Archive) -> Status:
 
 
 def forget(archive: Archive, before: dt.date) -> int:
-    """Remove the events, counts, reports and ended incidents of the days before a date; how many days of events went.
+    """Remove the events, counts and reports of the days before a date; how many days of events went.
 
     What identifies a log (hashes) stays while its file is there: else the next run would take it in again.
     """
@@ -58,10 +58,9 @@ def forget(archive: Archive, before: dt.date) -> int:
     gone = [d for d in ledger.days() if d < day]
     with ledger.changing():
         ledger.execute("DELETE FROM segments WHERE day < ?", (day,))
-        ledger.execute("DELETE FROM counts WHERE day < ? AND day != ''", (day,))
+        ledger.execute("DELETE FROM counts WHERE quarter < ? AND quarter != ''", (day,))
         for table in ("changed", "due", "reports", "digests"):
             ledger.execute(f"DELETE FROM {table} WHERE day < ?", (day,))
-        ledger.execute("DELETE FROM incidents WHERE last_day < ?", (day,))
         for path, _ in ledger.execute("SELECT path, log FROM files"):
             if not os.path.exists(path):
                 ledger.execute("DELETE FROM files WHERE path = ?", (path,))

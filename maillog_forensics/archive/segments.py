@@ -47,6 +47,11 @@ def incoming(root: Path) -> Path:
     return folder
 
 
+def clear(root: Path) -> None:
+    """Remove what was to be written: it is, or nobody will."""
+    shutil.rmtree(root / _INCOMING, ignore_errors=True)
+
+
 def write(root: Path, log: int, source: str, day: str, rows: pl.LazyFrame) -> Segment | None:
     """Write the events of one log and day, so that a later transaction can make them part of the archive.
 
@@ -106,7 +111,7 @@ def scan(root: Path, segments: Sequence[Segment]) -> pl.LazyFrame:
 
 def sweep(root: Path, known: Sequence[Segment]) -> int:
     """Remove what no row of the ledger names: leftovers of killed runs, and files that were replaced. How many."""
-    shutil.rmtree(root / _INCOMING, ignore_errors=True)
+    clear(root)
     wanted = {s.path for s in known}
     gone = 0
     for folder in sorted((root / "events").glob("day=*")):

@@ -24,7 +24,7 @@ from maillog_forensics.sources import Input
 _LEDGER, _LOCK = "ledger.sqlite", "lock.sqlite"
 
 NAMES = (
-    "Sources are named as the archive names them, by the first event of the log; size and hash are those of the archive's files. "
+    "Sources are named as the archive names them, by the first event of the log; size and hash are those of the archive's files when this was made. "
     "'maillog-forensics archive status' tells under which name each log was seen last."
 )
 """What a reader of findings that come from an archive has to know."""
@@ -60,16 +60,16 @@ class Archive:
         return _Order({log.id: log.source for log in self.ledger.logs()})
 
     def reports(self, since: dt.datetime | None = None, until: dt.datetime | None = None) -> list[InputReport]:
-        """What became of the lines of each log on the days between two times, as `analyze` would tell of its inputs."""
+        """What became of the lines of each log between two times (the second not included; by quarters of an hour), as `analyze` would tell of its inputs."""
         where, values = ["1"], []
         if since:
-            where.append("day >= ?")
-            values.append(segments.day_of(since))
+            where.append("quarter >= ?")
+            values.append(_minute(since - dt.timedelta(minutes=since.minute % 15)))
         if until:
-            where.append("day <= ?")
-            values.append(segments.day_of(until))
+            where.append("quarter < ?")
+            values.append(_minute(until))
         rows = self.ledger.execute(
-            "SELECT log, sum(parsed), sum(ignored), sum(unrecognised), sum(damaged), min(day), max(day) FROM counts WHERE "
+            "SELECT log, sum(parsed), sum(ignored), sum(unrecognised), sum(damaged) FROM counts WHERE "
             + " AND ".join(where)
             + " GROUP BY log",
             values,
@@ -115,6 +115,10 @@ class Archive:
         if lost:
             found.append(f"{self.ledger.path}: {lost} files of events belong to no log")
         return found
+
+
+def _minute(time: dt.datetime) -> str:
+    return time.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M")
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ from maillog_forensics import sources
 from maillog_forensics.archive import segments
 from maillog_forensics.archive.identity import DisappearedError, File, Relation, compare, first_line
 from maillog_forensics.archive.ledger import Log
-from maillog_forensics.archive.reading import Entry, Reading, Taken
+from maillog_forensics.archive.reading import Entry, Reading, Taken, quarter_text
 from maillog_forensics.archive.store import Archive
 from maillog_forensics.intake import host_of
 from maillog_forensics.normalize import Plan
+from maillog_forensics.schema import LINE_STATES
 
 
 @dataclass
@@ -165,12 +166,12 @@ def _commit(archive: Archive, taken: Taken, file: File, name: str, progress: Pro
     old = {s.day: s for s in ledger.segments("s.log = ?", (log.id,))} if log.id is not None else {}
     # an id is needed for the names of temporary files only; the row comes with the transaction
     new = {}
-    touched = {d for d, s in old.items() if s.last_line > taken.after} | set(taken.parts)
+    touched = {d for d, s in old.items() if s.last_line > taken.after} | set(taken.rows)
     for day in sorted(touched):
         kept = (
             [segments.scan(archive.root, [old[day]]).filter(pl.col("line") <= taken.after)] if day in old and taken.after else []
         )
-        fresh = [pl.scan_ipc(p).with_columns(source=pl.lit(log.source)) for p in taken.parts.get(day, [])]
+        fresh = [rows.with_columns(source=pl.lit(log.source)).select(*segments.SCHEMA) for rows in taken.rows.get(day, [])]
         new[day] = (
             segments.write(archive.root, log.id or 0, log.source, day, pl.concat([*kept, *fresh])) if kept or fresh else None
         )
@@ -188,11 +189,10 @@ def _commit(archive: Archive, taken: Taken, file: File, name: str, progress: Pro
                 )
             _mark(archive, taken, day, before is not None)
             progress.days.add(day)
-        _save_counts(archive, identity, taken)
+        for quarter in _save_counts(archive, identity, taken):
+            archive.ledger.mark_changed(quarter[:10], f"{quarter}:00+00:00", f"{quarter}:00+00:00")
         _remember(archive, file, name, identity)
-    for paths in taken.parts.values():
-        for path in paths:
-            path.unlink(missing_ok=True)
+    segments.clear(archive.root)
 
 
 def _unique_name(archive: Archive, log: Log) -> str:
@@ -207,34 +207,36 @@ def _unique_name(archive: Archive, log: Log) -> str:
 def _mark(archive: Archive, taken: Taken, day: str, was_there: bool) -> None:
     """Tell from when to when a day's events changed: what was appended, or all of the day where lines went too."""
     first, last = f"{day}T00:00:00+00:00", f"{day}T23:59:59.999999+00:00"
-    if taken.after or not was_there:
-        times = pl.concat([pl.scan_ipc(p).select("time", "line") for p in taken.parts.get(day, [])] or [_NO_TIMES])
-        span = times.filter(pl.col("line") > taken.after).select(a=pl.col("time").min(), b=pl.col("time").max()).collect()
-        if span["a"][0] is not None:
-            first, last = span["a"][0].isoformat(), span["b"][0].isoformat()
+    if day in taken.spans and (taken.after or not was_there):
+        first, last = (t.isoformat() for t in taken.spans[day])
     archive.ledger.mark_changed(day, first, last)
 
 
-_NO_TIMES = pl.LazyFrame(schema={"time": pl.Datetime("us", "UTC"), "line": pl.UInt64})
-
-
-def _save_counts(archive: Archive, log: int, taken: Taken) -> None:
+def _save_counts(archive: Archive, log: int, taken: Taken) -> list[str]:
+    """Write the counts of lines; the quarters of an hour in which they are others than before."""
     ledger = archive.ledger
-    tables = ("counts", "shapes")
-    for table in tables:
+    columns = "parsed, ignored, unrecognised, damaged"
+    sums = f"SELECT quarter, {', '.join(f'sum({c})' for c in columns.split(', '))} FROM counts WHERE log = ? AND quarter != '' GROUP BY quarter"
+    before = set(ledger.execute(sums, (log,)))
+    for table in ("counts", "shapes"):
         ledger.execute(f"DELETE FROM {table} WHERE log = ?" + (" AND is_tail" if taken.after else ""), (log,))
     wide: dict[tuple[str, bool], dict[str, int]] = {}
-    for day, is_tail, state, count in taken.counts.iter_rows():
-        wide.setdefault((day, is_tail), {})[state] = count
-    for (day, is_tail), states in wide.items():
-        row = [states.get(s, 0) for s in ("parsed", "ignored", "unrecognised", "damaged")]
+    for quarter, is_tail, state, count in taken.counts.iter_rows():
+        wide.setdefault((quarter, is_tail), {})[state] = count
+    rows = [(q, is_tail, *(states.get(s, 0) for s in LINE_STATES)) for (q, is_tail), states in wide.items()]
+    if taken.log.first_quarter is not None:  # what stood before the first time that was told belongs to that time
+        undated = ledger.execute(f"SELECT is_tail, {columns} FROM counts WHERE log = ? AND quarter = ''", (log,))
+        rows += [(quarter_text(taken.log.first_quarter), *row) for row in undated]
+        ledger.execute("DELETE FROM counts WHERE log = ? AND quarter = ''", (log,))
+    for row in rows:
         ledger.execute(
-            "INSERT INTO counts VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (log, day, is_tail) DO UPDATE SET parsed = parsed + excluded.parsed, "
-            "ignored = ignored + excluded.ignored, unrecognised = unrecognised + excluded.unrecognised, damaged = damaged + excluded.damaged",
-            (log, day, is_tail, *row),
+            "INSERT INTO counts VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (log, quarter, is_tail) DO UPDATE SET "
+            + ", ".join(f"{c} = {c} + excluded.{c}" for c in columns.split(", ")),
+            (log, *row),
         )
     for kind in taken.shapes.iter_rows(named=True) if taken.shapes.height else ():
         ledger.execute(
             "INSERT INTO shapes VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (log, is_tail, shape) DO UPDATE SET count = count + excluded.count",
             (log, kind["is_tail"], kind["shape"], kind["count"], kind["line"], kind["sample"]),
         )
+    return sorted({row[0] for row in before ^ set(ledger.execute(sums, (log,)))})

@@ -51,7 +51,7 @@ class Day:
 
 @dataclass(frozen=True)
 class _Known:
-    """An incident in the ledger."""
+    """An incident as the newest of the days before saw it."""
 
     id: str
     kind: str
@@ -59,7 +59,6 @@ class _Known:
     started: dt.datetime
     ended: dt.datetime
     opened: dt.date
-    is_running: bool
 
 
 def examine(archive: Archive, config: Config, date: dt.date, now: dt.datetime) -> Day:
@@ -72,7 +71,7 @@ def examine(archive: Archive, config: Config, date: dt.date, now: dt.datetime) -
     """
     began, clock = dt.datetime.now(dt.UTC), time.monotonic()
     start, end = config.span(date)
-    known = _incidents(archive)
+    known = _known(archive, config, date)
     since = _search_from(config, start, date, known)
     allowed = allowing.read(config.search.allow) if config.search.allow else []
     examined = api.examine(
@@ -126,17 +125,21 @@ def _search_from(config: Config, start: dt.datetime, date: dt.date, known: Seque
     return max(since, oldest)
 
 
-def _incidents(archive: Archive) -> list[_Known]:
+def _known(archive: Archive, config: Config, date: dt.date) -> list[_Known]:
+    """The incidents of the days before a date, as far back as its search may look: what a later day saw is not known."""
+    oldest = date - dt.timedelta(days=1 + duration_s(config.search.longest_look_back, "longest_look_back") // 86400)
     rows = archive.ledger.execute(
-        "SELECT id, kind, members, started, ended, opened, is_running FROM incidents ORDER BY started, id"
+        "SELECT summary FROM reports WHERE day >= ? AND day < ? ORDER BY day", (oldest.isoformat(), date.isoformat())
     )
-    return [
+    newest = {i["id"]: i for row in rows for i in json.loads(row[0])["incidents"]}
+    known = [
         _Known(
-            r[0], r[1], frozenset(json.loads(r[2])), dt.datetime.fromisoformat(r[3]), dt.datetime.fromisoformat(r[4]),
-            dt.date.fromisoformat(r[5]), bool(r[6]),
+            id, i["kind"], frozenset(i["members"]), dt.datetime.fromisoformat(i["started"]),
+            dt.datetime.fromisoformat(i["ended"]), dt.date.fromisoformat(i["opened"]),
         )
-        for r in rows
+        for id, i in newest.items()
     ]  # fmt: skip
+    return sorted(known, key=lambda k: (k.started, k.id))
 
 
 def _of_day(
@@ -148,10 +151,10 @@ def _of_day(
     for incident in found:
         if incident.ended < start or incident.started >= end:
             continue
-        before = ids.get(incident.id) or next((k for k in known if k.opened < date and _is_same(incident, k)), None)
+        before = ids.get(incident.id) or next((k for k in known if _is_same(incident, k)), None)
         if before and before.id not in opened:
             incident = incident.model_copy(update={"id": before.id})
-        opened[incident.id] = min(date, before.opened) if before else date
+        opened[incident.id] = before.opened if before else date
         out.append(incident)
     return tuple(out), opened
 
@@ -227,7 +230,8 @@ def remember(archive: Archive, day: Day, made: dt.datetime) -> None:
         "incidents": [
             {
                 "id": i.id, "kind": i.kind.value, "type": i.type.value, "severity": i.severity.value, "headline": i.headline, "messages": i.messages,
-                "is_running": i.id in running, "opened": day.opened[i.id].isoformat(),
+                "is_running": i.id in running, "opened": day.opened[i.id].isoformat(), "members": sorted(i.members),
+                "started": i.started.isoformat(), "ended": i.ended.isoformat(),
             }
             for i in day.findings.incidents
         ],
@@ -241,18 +245,3 @@ def remember(archive: Archive, day: Day, made: dt.datetime) -> None:
     ledger.execute(
         "INSERT OR REPLACE INTO reports VALUES (?, ?, ?, ?)", (date, made.isoformat(), day.is_whole, json.dumps(summary_))
     )
-    # an incident that this day showed before and shows no more (late lines) is no longer known
-    ids = tuple(day.opened)
-    marks = ", ".join("?" * len(ids))
-    ledger.execute(f"DELETE FROM incidents WHERE opened = ? AND last_day = ? AND id NOT IN ({marks})", (date, date, *ids))
-    for i in day.findings.incidents:
-        ledger.execute(
-            "INSERT INTO incidents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET members = excluded.members, "
-            "started = excluded.started, ended = excluded.ended, opened = min(opened, excluded.opened), last_day = excluded.last_day, "
-            "is_running = excluded.is_running, severity = excluded.severity, headline = excluded.headline "
-            "WHERE excluded.last_day >= last_day",
-            (
-                i.id, i.kind.value, json.dumps(sorted(i.members)), i.started.isoformat(), i.ended.isoformat(),
-                day.opened[i.id].isoformat(), date, i.id in running, i.severity.value, i.headline,
-            ),
-        )  # fmt: skip

@@ -89,7 +89,7 @@ def _allowed(archive: Archive, config: Config) -> tuple[list[str], list[str]]:
     """Recipients that take part in no running incident, and a sentence for each of the others."""
     parties: dict[str, str] = {}
     for incident in pages.running_of(archive):
-        parties |= dict.fromkeys(json.loads(incident["members"]), incident["id"])
+        parties |= dict.fromkeys(incident["members"], incident["id"])
     sender = config.mail.sender or config.mail.to[0]
     boxes = dict(zip((*config.mail.to, sender), canonical_of(pl.Series("box", [*config.mail.to, sender])).to_list()))
     if boxes[sender] in parties and sender not in config.mail.to:

@@ -69,13 +69,10 @@ def days_of(archive: Archive) -> list[dict[str, Any]]:
     return [{"date": day, "is_whole": bool(is_whole), **json.loads(summary)} for day, is_whole, summary in rows]
 
 
-def running_of(archive: Archive) -> list[dict[str, str]]:
-    """Incidents that run at the end of what was taken in: seen running on the newest reported day."""
-    rows = archive.ledger.execute(
-        "SELECT id, headline, opened, severity, members FROM incidents WHERE is_running AND last_day = (SELECT max(day) FROM reports) "
-        "ORDER BY started, id"
-    )
-    return [dict(zip(("id", "headline", "opened", "severity", "members"), row, strict=True)) for row in rows]
+def running_of(archive: Archive) -> list[dict[str, Any]]:
+    """Incidents that run at the end of what was taken in: those that the newest reported day saw running."""
+    newest = archive.ledger.execute("SELECT summary FROM reports ORDER BY day DESC LIMIT 1")
+    return [i for row in newest for i in json.loads(row[0])["incidents"] if i["is_running"]]
 
 
 def forget(config: Config, before: dt.date) -> int:

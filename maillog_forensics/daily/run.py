@@ -7,6 +7,7 @@ are in the archive, and what is still to be done stands in the ledger.
 from __future__ import annotations
 
 import datetime as dt
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from maillog_forensics.daily import day as days
 from maillog_forensics.daily import digest, metrics, pages
 from maillog_forensics.daily.config import Config
 from maillog_forensics.errors import MaillogForensicsError, NoInputError
+from maillog_forensics.operations.compare import days_after
 from maillog_forensics.options import duration_s
 from maillog_forensics.text import visible
 
@@ -137,31 +139,49 @@ def _put_due(archive: Archive, day: dt.date, *, is_changed: bool) -> None:
 
 
 def _make_pages(archive: Archive, config: Config, now: dt.datetime, outcome: Outcome, tell: Callable[[str], None]) -> None:
-    """The pages that are due, oldest first; a day whose search looked back on one that changed is due after it."""
+    """The pages that are due, oldest first; a day that looked back on one that changed, or was compared with it, is due after it."""
     ledger = archive.ledger
+    look_back = -(-duration_s(config.search.look_back, "look_back") // 86400)
     while rows := ledger.execute("SELECT day, is_changed FROM due ORDER BY day LIMIT 1"):
         date, is_changed = dt.date.fromisoformat(rows[0][0]), bool(rows[0][1])
         start, end = config.span(date)
+        before = _reported(archive, date)
         if archive.has_events(start, end):
             tell(f"making the page of {date}")
-            before = ledger.execute("SELECT id, members, started, ended, is_running FROM incidents ORDER BY id")
             examined = days.examine(archive, config, date, now)
             pages.write_day(examined, config)
             outcome.pages.append(date)
-            with ledger.changing():
-                days.remember(archive, examined, now)
-                ledger.execute("DELETE FROM due WHERE day = ?", (date.isoformat(),))
-                after = ledger.execute("SELECT id, members, started, ended, is_running FROM incidents ORDER BY id")
-                later = date + dt.timedelta(days=1)
-                known = ledger.execute("SELECT 1 FROM reports WHERE day = ?", (later.isoformat(),))
-                if known and (is_changed or before != after):
-                    _put_due(archive, later, is_changed=False)
         else:  # its lines are gone, or were moved to other days when the clock of their log was proved
-            with ledger.changing():
-                for table in ("due", "reports"):
-                    ledger.execute(f"DELETE FROM {table} WHERE day = ?", (date.isoformat(),))
+            examined = None
             for kind in ("html", "json"):
                 (config.folder / f"{date.isoformat()}.{kind}").unlink(missing_ok=True)
+        with ledger.changing():
+            if examined:
+                days.remember(archive, examined, now)
+            else:
+                ledger.execute("DELETE FROM reports WHERE day = ?", (date.isoformat(),))
+            ledger.execute("DELETE FROM due WHERE day = ?", (date.isoformat(),))
+            after = _reported(archive, date)
+            if is_changed:
+                _put_known_due(archive, [date + dt.timedelta(days=n + 1) for n in range(int(look_back))])
+            if before["incidents"] != after["incidents"]:
+                _put_known_due(archive, [date + dt.timedelta(days=1)])
+            if before["totals"] != after["totals"]:
+                _put_known_due(archive, days_after(date))
+
+
+def _reported(archive: Archive, date: dt.date) -> dict[str, object]:
+    """What the ledger tells later days of a day: its incidents, and its totals where it was whole."""
+    row = archive.ledger.execute("SELECT summary, is_whole FROM reports WHERE day = ?", (date.isoformat(),))
+    known = json.loads(row[0][0]) if row else {"incidents": []}
+    return {"incidents": known["incidents"], "totals": known["totals"] if row and row[0][1] else None}
+
+
+def _put_known_due(archive: Archive, wanted: list[dt.date]) -> None:
+    """The pages of these days are due again, where there are any."""
+    for day in wanted:
+        if archive.ledger.execute("SELECT 1 FROM reports WHERE day = ?", (day.isoformat(),)):
+            _put_due(archive, day, is_changed=False)
 
 
 def _send(archive: Archive, config: Config, now: dt.datetime, outcome: Outcome) -> None:
@@ -178,10 +198,8 @@ def _send(archive: Archive, config: Config, now: dt.datetime, outcome: Outcome) 
 def _is_matched(archive: Archive, config: Config) -> bool:
     kinds = {"loop": "mail_loop", "storm": "ndr_storm"}
     wanted = [kinds[k] for k in config.search.fail_on]
-    rows = archive.ledger.execute(
-        "SELECT kind FROM incidents WHERE last_day = (SELECT max(day) FROM reports) AND severity != 'info'"
-    )
-    return any(row[0] in wanted for row in rows)
+    newest = pages.days_of(archive)[:1]
+    return any(i["kind"] in wanted and i["severity"] != "info" for day in newest for i in day["incidents"])
 
 
 def told(outcome: Outcome, config: Config) -> list[str]:

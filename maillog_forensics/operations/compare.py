@@ -49,6 +49,11 @@ def days_before(day: dt.date) -> list[dt.date]:
     return [day - dt.timedelta(days=1), *(day - dt.timedelta(weeks=w) for w in range(1, WEEKS + 1))]
 
 
+def days_after(day: dt.date) -> list[dt.date]:
+    """The days that are compared with a day; see `days_before`."""
+    return [day + dt.timedelta(days=1), *(day + dt.timedelta(weeks=w) for w in range(1, WEEKS + 1))]
+
+
 def compare(day: dt.date, totals: Mapping[str, int], known: Mapping[dt.date, Mapping[str, int]]) -> list[Compared]:
     """Compare a day's totals with earlier ones, what is unusual first.
 
