@@ -123,6 +123,18 @@ def test_late_lines_make_the_page_of_their_day_again(tmp_path: Path) -> None:
     assert "User unknown" in page
 
 
+def test_lines_without_an_event_make_the_page_of_their_day_again_too(tmp_path: Path) -> None:
+    """What was found by killing runs: a page told fewer lines than its log had, where the last of them were known and ignored."""
+    config = configuring.read(configured(tmp_path))
+    now = written(tmp_path, 3)
+    run.run(config, now=now)
+    day = daily_month.month()[2]
+    path = next(p for p in day.lines if p.endswith("main.log"))
+    ignored = f"{day.date} 23:59:59 End queue run: pid=4711\n".encode()
+    daily_month.append(tmp_path / "logs", path, ignored, day.end - 1)
+    assert run.run(config, now=now).pages == [day.date]
+
+
 def test_days_begin_at_midnight_of_the_wanted_zone(tmp_path: Path) -> None:
     logs = tmp_path / "logs" / "h"
     logs.mkdir(parents=True)
