@@ -15,14 +15,21 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
+from maillog_forensics import proofs
 from maillog_forensics.errors import UsageError
 from maillog_forensics.language import mark, said
 from maillog_forensics.stamps import sane
 from maillog_forensics.years import Years
 
-_BASE62 = {c: n for n, c in enumerate("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")}
-_BASE52 = {c: n for n, c in enumerate("0123456789BCDFGHJKLMNPQRSTVWXYZbcdfghjklmnpqrstvwxyz")}
-_PROOFS_WANTED = 40
+_FIRST, _LAST = 2 * proofs.WANTED, proofs.WANTED  # lines kept from the beginning and from the end, to be looked at
+
+
+_Kind = tuple[bool, bool, int]
+"""Of a stamp: whether it is UTC, whether it lacks the year, New Years before it."""
+
+_Span = tuple[dt.datetime | None, dt.datetime | None]
+_ENDS = (pl.col("_wall").min(), pl.col("_wall").max().alias("_last"))
+_LEAP_DAY = pl.col("_yearless") & (pl.col("_wall").dt.month() == 2) & (pl.col("_wall").dt.day() == 29)
 
 
 @dataclass(frozen=True)
@@ -49,81 +56,6 @@ class TimeBasis:
     shift: str = ""
 
 
-def epoch_of_id(queue_id: str) -> int | None:
-    """The UTC second that an Exim message id or a long Postfix queue id carries, or None."""
-    if re.fullmatch(r"[0-9A-Za-z]{6}-[0-9A-Za-z]{6,11}-[0-9A-Za-z]{2,4}", queue_id):
-        return _number(queue_id[:6], _BASE62)
-    if match := re.fullmatch(
-        r"([0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-z]{6,7})[0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-z]{4}z[0-9A-Za-z]+", queue_id
-    ):
-        return _number(match.group(1), _BASE52)
-    return None
-
-
-def _number(text: str, digits: dict[str, int]) -> int | None:
-    value = 0
-    for c in text:
-        if c not in digits:
-            return None
-        value = value * len(digits) + digits[c]
-    return value
-
-
-def epoch_of_message_id(message_id: str, queue_id: str) -> int | None:
-    """The UTC second in a Message-ID that Postfix made itself (`YYYYMMDDhhmmss.QUEUEID@host`; cleanup(8) uses gmtime)."""
-    match = re.match(r"<?([0-9]{14})\.([0-9A-Za-z]+)@", message_id or "")
-    if not match or match.group(2) != queue_id:
-        return None
-    try:
-        return int(dt.datetime.strptime(match.group(1), "%Y%m%d%H%M%S").replace(tzinfo=dt.UTC).timestamp())
-    except ValueError:
-        return None
-
-
-def proving(events: pl.DataFrame) -> pl.DataFrame:
-    """Rows without a zone that may prove the clock, with the columns that `proofs` looks at."""
-    known = ("line", "_wall", "_yearless", "_utc", "_turn", "event", "queue_id", "message_id", "mta")
-    need = [c for c in known if c in events.columns]
-    if events.is_empty() or "queue_id" not in need or events["_utc"].all():
-        return pl.DataFrame(schema={"line": pl.UInt64})
-    if "message_id" not in need and not (events["event"] == "receive").any():
-        return pl.DataFrame(schema={"line": pl.UInt64})
-    rows = events.select(need).filter(~pl.col("_utc"), pl.col("_wall").is_not_null())
-    return rows.filter(_telling(rows.columns))
-
-
-def proofs(rows: pl.DataFrame) -> pl.DataFrame:
-    """Lines that prove the clock: columns line, _wall, _yearless, _turn, epoch. At most a few dozen, from the beginning and the end of `rows`."""
-    if rows.height > 2 * _PROOFS_WANTED:
-        rows = pl.concat([rows.head(_PROOFS_WANTED), rows.tail(_PROOFS_WANTED)])
-    found = []
-    for row in rows.to_dicts():  # a few dozen rows at most
-        queue_id, message_id = row.get("queue_id") or "", row.get("message_id") or ""
-        epoch = epoch_of_message_id(message_id, queue_id)
-        if epoch is None and (row.get("mta") == "exim" or "z" in queue_id[8:12]):
-            epoch = epoch_of_id(queue_id) if row.get("event") == "receive" else None
-        if epoch is not None and 0 < epoch < 4_102_444_800:
-            found.append({k: row.get(k) for k in _PROOFS} | {"epoch": epoch})
-    return pl.DataFrame(found, schema=_PROOFS)
-
-
-def _telling(columns: list[str]) -> pl.Expr:
-    """Rows worth a closer look: with a Message-ID that begins with a time and this queue id, or a queue id that may hold a time."""
-    own = pl.lit(False)
-    if "message_id" in columns:
-        same = pl.col("message_id").str.slice(15, pl.col("queue_id").str.len_chars()) == pl.col("queue_id")
-        own = pl.col("message_id").str.contains(r"^[0-9]{14}\.[0-9A-Za-z]+@") & same
-    timed = pl.col("queue_id").str.contains(r"^[0-9A-Za-z]{10,11}z|^[0-9A-Za-z]{6}-[0-9A-Za-z]{6,11}-")
-    if "event" in columns:
-        timed &= pl.col("event") == "receive"
-    return (own | timed).fill_null(False)
-
-
-_PROOFS: dict[str, pl.DataType | type[pl.DataType]] = {
-    "line": pl.UInt64, "_wall": pl.Datetime("us"), "_yearless": pl.Boolean, "_turn": pl.Int32, "epoch": pl.Int64,
-}  # fmt: skip
-
-
 class Watch:
     """What one file tells of its clock, gathered chunk by chunk.
 
@@ -136,10 +68,10 @@ class Watch:
     def __init__(self) -> None:
         self._years = Years()
         self._zoneless = False
-        self._first_proofs: list[pl.DataFrame] = []
-        self._last_proofs: list[pl.DataFrame] = []
+        self._first_looked: list[pl.DataFrame] = []
+        self._last_looked: list[pl.DataFrame] = []
         self._leap_turns: set[int] = set()
-        self._extremes: list[pl.DataFrame] = []
+        self._spans: dict[_Kind, _Span] = {}
 
     @property
     def turns(self) -> int:
@@ -149,49 +81,57 @@ class Watch:
     def see(self, tables: list[pl.DataFrame]) -> list[pl.DataFrame]:
         """Look at the raw events of the next chunk; they get `_turn`, the New Years before each line."""
         walls, tables = self._years.mark(tables)
-        keys = ["_utc", "_yearless", "_turn"]
         self._zoneless |= not walls["_utc"].all()
         if walls["_yearless"].any() and (walls["_wall"].dt.month() == 2).any():
-            leap = walls.filter("_yearless", pl.col("_wall").dt.month() == 2, pl.col("_wall").dt.day() == 29)
-            self._leap_turns |= set(leap["_turn"].unique().to_list())
-        ends = walls.group_by(keys).agg(pl.col("_wall").min(), _last=pl.col("_wall").max())
-        self._extremes += [ends.select(*keys, "_wall"), ends.select(*keys, _wall="_last")]
+            self._leap_turns |= set(walls.filter(_LEAP_DAY)["_turn"].unique().to_list())
+        for *kind, first, last in walls.group_by("_utc", "_yearless", "_turn").agg(*_ENDS).iter_rows():
+            self._widen((kind[0], kind[1], kind[2]), (first, last))
         self._look_for_proofs(tables)
         return tables
 
+    def _widen(self, kind: _Kind, span: _Span) -> None:
+        known = self._spans.get(kind, (None, None))
+        first = min((t for t in (known[0], span[0]) if t), default=None)
+        self._spans[kind] = first, max((t for t in (known[1], span[1]) if t), default=None)
+
     def _look_for_proofs(self, tables: list[pl.DataFrame]) -> None:
-        found = [rows for table in tables if (rows := proving(table)).height]
-        if not found:
+        rows = _proving(tables)
+        if rows is None:
             return
-        telling = pl.concat(found, how="diagonal_relaxed").sort("line")
-        if sum(t.height for t in self._first_proofs) < _PROOFS_WANTED:
-            self._first_proofs.append(telling.head(2 * _PROOFS_WANTED))
-        self._last_proofs.append(telling.tail(_PROOFS_WANTED))
-        while len(self._last_proofs) > 1 and sum(t.height for t in self._last_proofs[1:]) >= _PROOFS_WANTED:
-            del self._last_proofs[0]
+        if sum(t.height for t in self._first_looked) < proofs.WANTED:
+            self._first_looked.append(proofs.look(rows.head(_FIRST)))
+        self._last_looked.append(proofs.look(rows.tail(_LAST)))
+        while len(self._last_looked) > 1 and sum(t.height for t in self._last_looked[1:]) >= proofs.WANTED:
+            del self._last_looked[0]
 
     def evidence(self, written: tuple[dt.datetime, str] | None, next_began: dt.datetime | None) -> Evidence | None:
         """Everything seen, or None where no event was."""
-        if not self._extremes:
+        if not self._spans:
             return None
+        looked = [*self._first_looked, *self._last_looked]
+        seen = proofs.found(pl.concat(looked).unique(maintain_order=True)) if looked else pl.DataFrame(schema=proofs.PROOFS)
         leap_turns = frozenset(self._years.turns - t for t in self._leap_turns)
         return Evidence(
-            proofs(self._told()), self._years.met, self._zoneless,
-            self._years.last_wall, self._years.turns, leap_turns, written, next_began,
-        )  # fmt: skip
-
-    def _told(self) -> pl.DataFrame:
-        told = [*self._first_proofs, *self._last_proofs]
-        return (
-            pl.concat(told, how="diagonal_relaxed").unique(maintain_order=True)
-            if told
-            else pl.DataFrame(schema={"line": pl.UInt64})
+            seen, self._years.met, self._zoneless, self._years.last_wall, self._years.turns, leap_turns, written, next_began
         )
 
     def span(self, basis: TimeBasis) -> tuple[dt.datetime | None, dt.datetime | None]:
         """First and last time (UTC) of what was seen."""
-        times = settle(pl.concat(self._extremes), basis, self.turns)["time"]
+        ends = pl.DataFrame(
+            [(*kind, wall) for kind, span in self._spans.items() for wall in span],
+            {"_utc": pl.Boolean, "_yearless": pl.Boolean, "_turn": pl.Int32, "_wall": pl.Datetime("us")},
+            orient="row",
+        )
+        times = settle(ends, basis, self.turns)["time"]
         return times.min(), times.max()  # type: ignore[return-value]
+
+
+def _proving(tables: list[pl.DataFrame]) -> pl.DataFrame | None:
+    """The lines worth a look, in their order."""
+    some = [rows for table in tables if (rows := proofs.proving(table)).height]
+    if not some:
+        return None
+    return pl.concat(some, how="diagonal_relaxed").sort("line")
 
 
 @dataclass(frozen=True)
@@ -201,7 +141,7 @@ class Evidence:
     Attributes
     ----------
     seen
-        Result of `proofs`.
+        Result of `proofs.found`.
     yearless, zoneless
         Whether stamps without a year, or without a zone, occur.
     last_wall

@@ -204,8 +204,21 @@ class Taken:
 def take_in(path: str, plan: Plan, options: Options, progress: Callable[[int], None] | None = None) -> Taken:
     """Read one input completely, in bounded memory; problems in words are in `report.about.problems`."""
     spool = Spool(options.spool_bytes)
-    report, settlement = pour(path, plan, options, spool.add, progress)
+    report, settlement = pour(path, plan, options, spool.add, progress).close(options)
     return Taken(report, spool, settlement)
+
+
+@dataclass(frozen=True)
+class Poured:
+    """One input whose raw events were handed on, its clock not settled yet."""
+
+    about: sources.Input
+    account: Account
+    form: Format
+
+    def close(self, options: Options) -> tuple[InputReport, Settlement]:
+        """Its report, and how its events get their time."""
+        return self.account.close(self.about, self.form, options)
 
 
 def pour(
@@ -214,33 +227,33 @@ def pour(
     options: Options,
     into: Callable[..., None],
     progress: Callable[[int], None] | None = None,
-) -> tuple[InputReport, Settlement]:
+    *,
+    about: sources.Input | None = None,
+    chunks: Iterator[sources.Chunk] | None = None,
+) -> Poured:
     """Read one input, handing on the raw events of each chunk.
 
     Parameters
     ----------
     into
         Receives the tables of one chunk after the other, with the columns of `stamps.WALL` and `_turn`.
-
-    Returns
-    -------
-    report, settlement
-        Known only at the end: what no line but the last may tell, the clock's zone and year.
+    about, chunks
+        What is known of the input, and its lines, where it was begun to be read.
     """
-    about = sources.Input(sources.label(path))
+    about = about or sources.Input(sources.label(path))
     account = Account()
     host = host_of(path)
     form = Format()
-    for chunk in raw_chunks(path, about, plan, options):
+    for chunk in raw_chunks(path, about, plan, options, chunks):
         form = Format.of(chunk.reader)
         one = told(chunk, host)
-        if options.on_unrecognised and one.shapes is not None:
+        if options.on_unrecognised and one.shapes:
             options.on_unrecognised(about.path, _strange(chunk))
         if progress:
             progress(about.decompressed_bytes)
         if tables := account.add(one):
             into(*tables)
-    return account.close(about, form, options)
+    return Poured(about, account, form)
 
 
 @dataclass(frozen=True)
@@ -249,8 +262,8 @@ class Told:
 
     counts: dict[str, int]
     """Lines by state."""
-    shapes: pl.DataFrame | None
-    """Kinds of lines that nothing knows."""
+    shapes: tuple[Shape, ...]
+    """Kinds of lines that nothing knows, the commonest first."""
     cut: tuple[int, ...]
     mtas: frozenset[str]
     events: int
@@ -261,7 +274,8 @@ class Told:
 def told(chunk: RawChunk, host: str | None) -> Told:
     """What a chunk adds; `host` is what the input is named after."""
     tables = [_with_host(table, host) for table in chunk.tables]
-    shapes = shapes_of(_strange(chunk)) if chunk.ledger.lines("unrecognised").len() else None
+    strange = _strange(chunk) if chunk.ledger.lines("unrecognised").len() else None
+    shapes = () if strange is None else tuple(Shape(**row) for row in shapes_of(strange).to_dicts())
     mtas = frozenset(m for table in tables for m in table["mta"].unique().drop_nulls().to_list())
     return Told(chunk.ledger.counts(), shapes, chunk.cut, mtas, sum(table.height for table in tables), tables)
 
@@ -290,7 +304,7 @@ class Account:
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
-        self._shapes: list[pl.DataFrame] = []
+        self._shapes: dict[str, Shape] = {}
         self._mtas: set[str] = set()
         self._cut: list[int] = []
         self._events = 0
@@ -299,7 +313,11 @@ class Account:
     def add(self, chunk: Told) -> list[pl.DataFrame]:
         """Take the next chunk in; its raw events come back with `_turn`."""
         self._counts.update(chunk.counts)
-        self._shapes += [chunk.shapes] if chunk.shapes is not None else []
+        for kind in chunk.shapes:
+            if (known := self._shapes.get(kind.shape)) is None:
+                self._shapes[kind.shape] = replace(kind)
+            else:
+                known.count += kind.count
         self._mtas |= chunk.mtas
         self._cut += chunk.cut
         self._events += chunk.events
@@ -318,7 +336,7 @@ class Account:
         if report.basis.shift:
             about.problems.append(report.basis.shift)
         report.format = form.name or "+".join(sorted(self._mtas)) or "unknown"
-        report.shapes = _top_shapes(self._shapes)
+        report.shapes = sorted(self._shapes.values(), key=lambda kind: (-kind.count, kind.line))[:_SHAPES_KEPT]
         about.problems += form.problems
         if not report.recognised and about.lines and not about.unreadable and not form.problems:
             about.problems.append(_unknown_sentence(self._shapes))
@@ -440,30 +458,22 @@ _MASKS = ((r"[^\s<>@]+@[^\s<>,;:()]+", "<addr>"), (r"\b[0-9a-fA-F]{1,4}(?::[0-9a
           (r"\b(?:[0-9A-F]{6,}|[0-9A-Za-z]{6}-[0-9A-Za-z]{6,11}-[0-9A-Za-z]{2,4})\b", "<id>"), (r'"[^"]*"', '"…"'), (r"\d+", "0"))  # fmt: skip
 
 
-def shapes_of(lines: pl.DataFrame) -> pl.DataFrame:
-    """Cluster lines by what stays when addresses, ids and numbers are masked."""
+def shapes_of(lines: pl.DataFrame, by: tuple[str, ...] = ()) -> pl.DataFrame:
+    """Cluster lines, of each value of `by`, by what stays when addresses, ids and numbers are masked."""
     shape = pl.col("text").str.slice(0, 400)
     for expression, mask in _MASKS:
         shape = shape.str.replace_all(expression, mask)
     return (
         lines.with_columns(shape=shape.str.slice(0, 160))
-        .group_by("shape")
+        .group_by(*by, "shape")
         .agg(count=pl.len(), line=pl.col("line").min(), sample=pl.col("text").sort_by("line").first().str.slice(0, 400))
-        .sort(["count", "line"], descending=[True, False])
-        .head(200)
+        .sort([*by, "count", "line"], descending=[*(False for _ in by), True, False])
+        .filter(pl.int_range(pl.len()).over(by) < 200 if by else pl.int_range(pl.len()) < 200)
     )
 
 
-def _top_shapes(parts: list[pl.DataFrame]) -> list[Shape]:
-    if not parts:
-        return []
-    table = pl.concat(parts).group_by("shape").agg(pl.col("count").sum(), pl.col("line").min(), pl.col("sample").first())
-    table = table.sort(["count", "line"], descending=[True, False]).head(_SHAPES_KEPT)
-    return [Shape(**row) for row in table.to_dicts()]
-
-
-def _unknown_sentence(shapes: list[pl.DataFrame]) -> str:
-    sample = shapes[0]["sample"][0] if shapes and shapes[0].height else ""
+def _unknown_sentence(shapes: dict[str, Shape]) -> str:
+    sample = next(iter(shapes.values())).sample if shapes else ""
     if "HTTP/1." in sample and '" ' in sample:
         return mark(
             "this looks like a web server's log, not a mail log; name the mail server's log instead (for instance /var/log/mail.log)"

@@ -124,7 +124,8 @@ def gathered(
         def into(*tables: pl.DataFrame) -> None:
             spool.add(*(t.with_columns(mark) for t in tables))
 
-        return intake.pour(path, plan, replace(options, is_lean=is_lean), into, progress)
+        options = replace(options, is_lean=is_lean)
+        return intake.pour(path, plan, options, into, progress).close(options)
 
     reports: dict[int, InputReport] = {}
     settlements: dict[int, intake.Settlement] = {}

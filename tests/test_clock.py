@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from maillog_forensics import clock, intake, normalize, reading
+from maillog_forensics import clock, intake, normalize, proofs, reading
 from maillog_forensics.errors import UsageError
 from tests.reading import normalized
 
@@ -185,7 +185,8 @@ def test_one_forged_message_id_does_not_move_the_clock() -> None:
     ],
 )
 def test_ids_that_carry_a_time(queue_id: str, expected: str | None) -> None:
-    epoch = clock.epoch_of_id(queue_id)
+    rows = pl.DataFrame({"line": [1], "queue_id": [queue_id], "event": ["receive"], "mta": ["exim"]})
+    epoch = proofs.look(rows)["epoch"][0]
     assert (dt.datetime.fromtimestamp(epoch, dt.UTC).strftime("%Y-%m-%d %H:%M:%S") if epoch else None) == expected
 
 

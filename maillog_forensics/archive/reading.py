@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from maillog_forensics import clock, intake, schema, sources, stamps
+from maillog_forensics import clock, intake, proofs, schema, sources, stamps
 from maillog_forensics.archive import segments
 from maillog_forensics.archive.identity import BLOCK_BYTES, File, Fingerprint
 from maillog_forensics.archive.ledger import Log
@@ -189,7 +189,7 @@ class Reading:
         log, old = self.log, (self.log.zone, self.log.offset_s, self.log.first_year)
         was_proved, had = log.is_proved, log.settled > 0
         reader_basis = self._reader.basis if self._reader else None
-        seen = pl.DataFrame([p | {"_wall": dt.datetime.fromisoformat(p["_wall"])} for p in log.proofs], schema=_PROOF_COLUMNS)
+        seen = pl.DataFrame([p | {"_wall": dt.datetime.fromisoformat(p["_wall"])} for p in log.proofs], schema=proofs.PROOFS)
         found = clock.Evidence(
             seen, log.is_yearless, log.is_zoneless, self._last_wall, log.turns,
             frozenset(log.turns - t for t in log.leap_turns), intake.written(self.about),
@@ -321,15 +321,10 @@ def quarter_text(quarter: int) -> str:
     return dt.datetime.fromtimestamp(quarter * _QUARTER_S, dt.UTC).strftime(_QUARTER)
 
 
-_PROOF_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
-    "line": pl.UInt64, "_wall": pl.Datetime("us"), "_yearless": pl.Boolean, "_turn": pl.Int32, "epoch": pl.Int64,
-}  # fmt: skip
-
-
 def _merged_proofs(log: Log, events: pl.DataFrame) -> list[dict[str, Any]]:
     """The first lines that prove the clock, of all that was read so far."""
     kept = list(log.proofs)
-    for row in clock.proofs(clock.proving(events)).sort("line").head(max(0, _PROOFS - len(kept))).to_dicts():
+    for row in proofs.found(proofs.look(proofs.proving(events))).sort("line").head(max(0, _PROOFS - len(kept))).to_dicts():
         kept.append(row | {"_wall": row["_wall"].isoformat()})
     return kept
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from maillog_forensics import clock
+from maillog_forensics import proofs
 
 _STRETCH_DAYS = 50
 _PROOFS = 80
@@ -40,9 +40,9 @@ def telling(tables: list[pl.DataFrame]) -> list[pl.DataFrame]:
         at.gather(wall.arg_max()).first().alias("latest"),
         at.filter(leap).first().alias("leap"),
     )
-    proving = pl.concat(clock.proving(t).select("line") for t in filled)["line"].unique().sort()
-    proofs = pl.concat([proving.head(_PROOFS), proving.tail(_PROOFS)])
+    proving = pl.concat(proofs.proving(t).select("line") for t in filled)["line"].unique().sort()
+    ends = pl.concat([proving.head(_PROOFS), proving.tail(_PROOFS)])
     wanted = pl.concat([kept[c] for c in ("first", "last", "earliest", "latest", "leap")]).drop_nulls().unique()
-    chosen = rows.filter(pl.col("_n").is_in(wanted.implode()) | pl.col("line").is_in(proofs.implode()))
+    chosen = rows.filter(pl.col("_n").is_in(wanted.implode()) | pl.col("line").is_in(ends.implode()))
     few = (t[chosen.filter(pl.col("_table") == n)["_row"].sort()] for n, t in enumerate(filled))
     return [t for t in few if t.height]
