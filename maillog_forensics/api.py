@@ -32,9 +32,9 @@ from maillog_forensics import (
     timing,
 )
 from maillog_forensics import correlate as correlating
+from maillog_forensics.accounts import InputReport
 from maillog_forensics.evidence import Lines
 from maillog_forensics.findings import SCHEMA, Findings, Incident, InputFile, Run, Search, Suppressed, UnknownShape
-from maillog_forensics.intake import InputReport
 from maillog_forensics.reading import Engine, Request, gathered, taken_in
 from maillog_forensics.spool import Spool, budget
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from maillog_forensics import correlate, duplicates, schema
+from maillog_forensics.accounts import InputReport
 from maillog_forensics.correlate import Gathered, Mail
-from maillog_forensics.intake import InputReport
 from maillog_forensics.spool import Spool
 
 _EVENTS = {**schema.EVENTS, "_input": pl.UInt32}

@@ -9,69 +9,22 @@ import datetime as dt
 import itertools
 import os
 import re
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import polars as pl
 
-from maillog_forensics import clock, envelopes, journal, normalize, records, schema, sources
-from maillog_forensics.clock import TimeBasis
-from maillog_forensics.language import mark
+from maillog_forensics import envelopes, journal, normalize, records, schema, sources
+from maillog_forensics.accounts import Account, Format, InputReport, Reader, Shape, Told, shapes_of
 from maillog_forensics.ledger import Ledger
 from maillog_forensics.normalize import Plan
+from maillog_forensics.settlements import Settlement
 from maillog_forensics.spool import BUDGET_BYTES, Spool
 
-Reader = records.Reader | journal.Export
 HEAD_LINES = 400
 """Lines at the beginning of an input that tell how to read it."""
-_SHAPES_KEPT = 20
-
-
-@dataclass
-class Shape:
-    """A kind of line that nothing knows: how often, and one of them."""
-
-    shape: str
-    count: int
-    line: int
-    sample: str
-
-
-@dataclass
-class InputReport:
-    """What became of one input: the ledger adds up to `lines`."""
-
-    about: sources.Input
-    parsed: int = 0
-    ignored: int = 0
-    unrecognised: int = 0
-    damaged: int = 0
-    duplicates: int = 0
-    """Among the parsed: lines that an earlier input told; filled in by who compares the inputs."""
-    format: str = "unknown"
-    first: dt.datetime | None = None
-    last: dt.datetime | None = None
-    basis: TimeBasis = field(default_factory=TimeBasis)
-    shapes: list[Shape] = field(default_factory=list)
-    events: int = 0
-
-    def undated(self, lines: int) -> None:
-        """Count lines as damaged whose time exists in no calendar, and say so."""
-        self.parsed, self.damaged = self.parsed - lines, self.damaged + lines
-        if lines:
-            whose = (
-                "1 line has a time that does not exist or lies"
-                if lines == 1
-                else f"{lines} lines have times that do not exist or lie"
-            )
-            self.about.problems.append(f"{whose} outside the years 1970 to 2199; what they say is not counted")
-
-    @property
-    def recognised(self) -> bool:
-        """Whether a line of a mail server was found in it."""
-        return self.parsed > 0 and self.format != "unknown"
 
 
 @dataclass(frozen=True)
@@ -105,69 +58,6 @@ class RawChunk:
     """Who reads the input, where its lines are no syslog."""
     cut: tuple[int, ...] = ()
     """Numbers of lines that were too long."""
-
-
-@dataclass(frozen=True)
-class Settlement:
-    """How raw events of one input get their time: once it is read completely."""
-
-    source: str
-    basis: TimeBasis
-    turns: int
-    cut: tuple[int, ...]
-
-    def settle(self, table: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-        """Raw events with `time` and `source`, without those that have no time; and how many lines are lost by that."""
-        events = clock.settle(table, self.basis, self.turns).with_columns(source=pl.lit(self.source))
-        timeless = events["time"].is_null()
-        if not timeless.any():
-            return events, 0
-        dated = events.filter(~timeless)
-        lines = events.filter(timeless).join(dated.select("line"), on="line", how="anti")["line"].unique()
-        return dated, lines.filter(~lines.is_in(list(self.cut))).len()  # those that were cut are counted already
-
-
-def settled(tables: list[pl.DataFrame], settlements: dict[int, Settlement], undated: dict[int, int]) -> pl.DataFrame:
-    """Raw events of several inputs (`_input` tells which) in one table with `time` and `source`, in no order.
-
-    The columns are those of `schema.EVENTS` that a table has, and `_input`.
-
-    Parameters
-    ----------
-    undated
-        The number of lines of each input that are lost because no calendar has their time is added here.
-    """
-    alike: dict[tuple[str, ...], list[pl.DataFrame]] = {}
-    for table in tables:
-        columns = tuple(sorted(table.columns))
-        alike.setdefault(columns, []).append(table.select(columns))
-    groups: dict[tuple[object, ...], list[int]] = {}
-    for number, s in settlements.items():
-        groups.setdefault((replace(s.basis, zone_basis="", year_basis="", shift=""), s.turns), []).append(number)
-    out = []
-    for several in alike.values():
-        joined = pl.concat(several, how="vertical_relaxed") if len(several) > 1 else several[0]
-        for numbers in groups.values():
-            mine = joined if len(groups) == 1 else joined.filter(pl.col("_input").is_in(numbers))
-            if mine.height:
-                settlement = settlements[numbers[0]]
-                settled = clock.settle(mine, settlement.basis, settlement.turns)
-                out.append(settled.select("_input", *(c for c in settled.columns if c in schema.EVENTS)))
-    events = pl.concat(out, how="diagonal_relaxed")
-    timeless = events["time"].is_null()
-    if timeless.any():
-        lost = (
-            events.filter(timeless)
-            .select("_input", "line")
-            .unique()
-            .join(events.filter(~timeless), on=["_input", "line"], how="anti")
-        )
-        for number, lines in lost.group_by("_input").agg("line").iter_rows():
-            undated[number] = undated.get(number, 0) + len(set(lines) - set(settlements[number].cut))
-        events = events.filter(~timeless)
-    names = {number: s.source for number, s in settlements.items()}
-    source = pl.lit(names[0]) if len(names) == 1 else pl.col("_input").replace_strict(names, return_dtype=pl.String)
-    return events.with_columns(source=source)
 
 
 class Taken:
@@ -204,21 +94,8 @@ class Taken:
 def take_in(path: str, plan: Plan, options: Options, progress: Callable[[int], None] | None = None) -> Taken:
     """Read one input completely, in bounded memory; problems in words are in `report.about.problems`."""
     spool = Spool(options.spool_bytes)
-    report, settlement = pour(path, plan, options, spool.add, progress).close(options)
+    report, settlement = pour(path, plan, options, spool.add, progress)
     return Taken(report, spool, settlement)
-
-
-@dataclass(frozen=True)
-class Poured:
-    """One input whose raw events were handed on, its clock not settled yet."""
-
-    about: sources.Input
-    account: Account
-    form: Format
-
-    def close(self, options: Options) -> tuple[InputReport, Settlement]:
-        """Its report, and how its events get their time."""
-        return self.account.close(self.about, self.form, options)
 
 
 def pour(
@@ -227,24 +104,24 @@ def pour(
     options: Options,
     into: Callable[..., None],
     progress: Callable[[int], None] | None = None,
-    *,
-    about: sources.Input | None = None,
-    chunks: Iterator[sources.Chunk] | None = None,
-) -> Poured:
+) -> tuple[InputReport, Settlement]:
     """Read one input, handing on the raw events of each chunk.
 
     Parameters
     ----------
     into
         Receives the tables of one chunk after the other, with the columns of `stamps.WALL` and `_turn`.
-    about, chunks
-        What is known of the input, and its lines, where it was begun to be read.
+
+    Returns
+    -------
+    report, settlement
+        Known only at the end: what no line but the last may tell, the clock's zone and year.
     """
-    about = about or sources.Input(sources.label(path))
+    about = sources.Input(sources.label(path))
     account = Account()
     host = host_of(path)
     form = Format()
-    for chunk in raw_chunks(path, about, plan, options, chunks):
+    for chunk in raw_chunks(path, about, plan, options):
         form = Format.of(chunk.reader)
         one = told(chunk, host)
         if options.on_unrecognised and one.shapes:
@@ -253,22 +130,7 @@ def pour(
             progress(about.decompressed_bytes)
         if tables := account.add(one):
             into(*tables)
-    return Poured(about, account, form)
-
-
-@dataclass(frozen=True)
-class Told:
-    """What one chunk adds to the account of its input."""
-
-    counts: dict[str, int]
-    """Lines by state."""
-    shapes: tuple[Shape, ...]
-    """Kinds of lines that nothing knows, the commonest first."""
-    cut: tuple[int, ...]
-    mtas: frozenset[str]
-    events: int
-    tables: list[pl.DataFrame]
-    """The raw events, or those of them that tell about the clock."""
+    return account.close(about, form, tz=options.tz, year=options.year, next_began=options.next_began)
 
 
 def told(chunk: RawChunk, host: str | None) -> Told:
@@ -283,64 +145,6 @@ def told(chunk: RawChunk, host: str | None) -> Told:
 def _strange(chunk: RawChunk) -> pl.DataFrame:
     """The lines that nothing knows."""
     return chunk.lines.join(chunk.ledger.lines("unrecognised").to_frame(), on="line", how="semi", maintain_order="left")
-
-
-@dataclass(frozen=True)
-class Format:
-    """What whoever reads an input that is no syslog knows of it at the end."""
-
-    name: str = ""
-    basis: TimeBasis | None = None
-    problems: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, reader: Reader | None) -> Format:
-        """What `reader` knows by now."""
-        return cls(reader.name, reader.basis, tuple(reader.problems)) if reader else cls()
-
-
-class Account:
-    """The ledger and the clock of one input, filled in chunk by chunk, wherever the chunks were read."""
-
-    def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
-        self._shapes: dict[str, Shape] = {}
-        self._mtas: set[str] = set()
-        self._cut: list[int] = []
-        self._events = 0
-        self._watch = clock.Watch()
-
-    def add(self, chunk: Told) -> list[pl.DataFrame]:
-        """Take the next chunk in; its raw events come back with `_turn`."""
-        self._counts.update(chunk.counts)
-        for kind in chunk.shapes:
-            if (known := self._shapes.get(kind.shape)) is None:
-                self._shapes[kind.shape] = replace(kind)
-            else:
-                known.count += kind.count
-        self._mtas |= chunk.mtas
-        self._cut += chunk.cut
-        self._events += chunk.events
-        return self._watch.see(chunk.tables) if chunk.tables else []
-
-    def close(self, about: sources.Input, form: Format, options: Options) -> tuple[InputReport, Settlement]:
-        """The report of the input, and how its events get their time."""
-        report = InputReport(about, events=self._events)
-        for state in schema.LINE_STATES:
-            setattr(report, state, self._counts[state])
-        basis = TimeBasis()
-        if found := self._watch.evidence(written(about), options.next_began):
-            basis = clock.decide(found, tz=options.tz, year=options.year)
-            report.first, report.last = self._watch.span(basis)
-        report.basis = form.basis or basis
-        if report.basis.shift:
-            about.problems.append(report.basis.shift)
-        report.format = form.name or "+".join(sorted(self._mtas)) or "unknown"
-        report.shapes = sorted(self._shapes.values(), key=lambda kind: (-kind.count, kind.line))[:_SHAPES_KEPT]
-        about.problems += form.problems
-        if not report.recognised and about.lines and not about.unreadable and not form.problems:
-            about.problems.append(_unknown_sentence(self._shapes))
-        return report, Settlement(about.path, basis, self._watch.turns, tuple(self._cut))
 
 
 def _with_host(table: pl.DataFrame, host: str | None) -> pl.DataFrame:
@@ -414,18 +218,6 @@ def _ahead(work: Callable[[sources.Chunk], RawChunk], chunks: Iterator[sources.C
             yield under_way.popleft().result()
 
 
-def written(about: sources.Input) -> tuple[dt.datetime, str] | None:
-    """When an input was last written at the latest (UTC), and how that is known."""
-    times = [(about.modified, "the file's modification time"), (about.packed, "the time in its gzip header")]
-    known = [(dt.datetime.fromtimestamp(t, dt.UTC).replace(tzinfo=None), why) for t, why in times if t and 0 < t < _LAST_SECOND]
-    if day := sources.date_in_name(about.path):
-        known.append((dt.datetime.combine(day, dt.time.max), "the date in the file's name"))
-    return min(known, default=None)
-
-
-_LAST_SECOND = 4_102_444_800  # 2100: what a broken file system may tell beyond is no date
-
-
 def rank_envelopes(head: pl.DataFrame, plan: Plan) -> tuple[str, ...]:
     """All envelopes, those that fit the first lines best in front; what fitted the input before is tried first."""
     last: tuple[str, ...] = plan.memory.get("envelopes", ())
@@ -452,32 +244,3 @@ def host_of(path: str) -> str | None:
         if re.fullmatch(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", candidate) and not re.fullmatch(r"[0-9.]+", candidate):
             return candidate.lower()
     return None
-
-
-_MASKS = ((r"[^\s<>@]+@[^\s<>,;:()]+", "<addr>"), (r"\b[0-9a-fA-F]{1,4}(?::[0-9a-fA-F]{0,4}){2,7}\b|\b\d{1,3}(?:\.\d{1,3}){3}\b", "<ip>"),
-          (r"\b(?:[0-9A-F]{6,}|[0-9A-Za-z]{6}-[0-9A-Za-z]{6,11}-[0-9A-Za-z]{2,4})\b", "<id>"), (r'"[^"]*"', '"…"'), (r"\d+", "0"))  # fmt: skip
-
-
-def shapes_of(lines: pl.DataFrame, by: tuple[str, ...] = ()) -> pl.DataFrame:
-    """Cluster lines, of each value of `by`, by what stays when addresses, ids and numbers are masked."""
-    shape = pl.col("text").str.slice(0, 400)
-    for expression, mask in _MASKS:
-        shape = shape.str.replace_all(expression, mask)
-    return (
-        lines.with_columns(shape=shape.str.slice(0, 160))
-        .group_by(*by, "shape")
-        .agg(count=pl.len(), line=pl.col("line").min(), sample=pl.col("text").sort_by("line").first().str.slice(0, 400))
-        .sort([*by, "count", "line"], descending=[*(False for _ in by), True, False])
-        .filter(pl.int_range(pl.len()).over(by) < 200 if by else pl.int_range(pl.len()) < 200)
-    )
-
-
-def _unknown_sentence(shapes: dict[str, Shape]) -> str:
-    sample = next(iter(shapes.values())).sample if shapes else ""
-    if "HTTP/1." in sample and '" ' in sample:
-        return mark(
-            "this looks like a web server's log, not a mail log; name the mail server's log instead (for instance /var/log/mail.log)"
-        )
-    return mark(
-        "no line of a mail server was recognised; try 'maillog-forensics formats explain LINE' with one of its lines, or name another file"
-    )

@@ -15,7 +15,8 @@ import polars as pl
 from maillog_forensics import buckets, grammar, intake, sources, timing
 from maillog_forensics import correlate as correlating
 from maillog_forensics import normalize as normalizer
-from maillog_forensics.intake import InputReport
+from maillog_forensics.accounts import InputReport
+from maillog_forensics.settlements import Settlement, settled
 from maillog_forensics.spool import BUDGET_BYTES, Spool
 
 _T = TypeVar("_T")
@@ -118,24 +119,24 @@ def gathered(
     spool = Spool(request.spool_bytes, correlating.bucket)
     is_lean = events is None and len(files) == 1
 
-    def pour(number: int, path: str, plan: Any, options: Any, progress: Any) -> tuple[InputReport, intake.Settlement]:
+    def pour(number: int, path: str, plan: Any, options: Any, progress: Any) -> tuple[InputReport, Settlement]:
         mark = pl.lit(number, dtype=pl.UInt32).alias("_input")
 
         def into(*tables: pl.DataFrame) -> None:
             spool.add(*(t.with_columns(mark) for t in tables))
 
         options = replace(options, is_lean=is_lean)
-        return intake.pour(path, plan, options, into, progress).close(options)
+        return intake.pour(path, plan, options, into, progress)
 
     reports: dict[int, InputReport] = {}
-    settlements: dict[int, intake.Settlement] = {}
+    settlements: dict[int, Settlement] = {}
     with timing.stage("read and parse"):
         for number, (report, settlement) in request.each(files, pour, lambda done: done[0]):
             reports[number], settlements[number] = report, replace(settlement, source=report.about.path)
     undated: dict[int, int] = {}
-    settled = (intake.settled(tables, settlements, undated) for tables in spool.buckets())
+    pieces = (settled(tables, settlements, undated) for tables in spool.buckets())
     with timing.stage("put messages together"):
-        done = buckets.read(settled, [reports[n] for n in sorted(reports)], since, until, events)
+        done = buckets.read(pieces, [reports[n] for n in sorted(reports)], since, until, events)
     for number, lines in undated.items():
         reports[number].undated(lines)
     return done, problems

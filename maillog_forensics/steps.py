@@ -13,10 +13,10 @@ from pathlib import Path
 import polars as pl
 
 from maillog_forensics import __version__, allowing, api, compression, reading, rendering, schema
+from maillog_forensics.accounts import InputReport
 from maillog_forensics.api import Analysis, Normalized, analyze, normalize
 from maillog_forensics.evidence import Lines
 from maillog_forensics.findings import Findings, Run
-from maillog_forensics.intake import InputReport
 from maillog_forensics.sources import Input
 
 __all__ = ["Analysis", "Correlated", "Findings", "Normalized", "analyze", "correlate", "find_incidents", "normalize", "render"]

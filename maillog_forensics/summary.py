@@ -5,9 +5,9 @@ from __future__ import annotations
 import polars as pl
 
 from maillog_forensics import harm, skew
+from maillog_forensics.accounts import InputReport
 from maillog_forensics.correlate import Mail
 from maillog_forensics.findings import Traffic
-from maillog_forensics.intake import InputReport
 from maillog_forensics.language import mark, said
 from maillog_forensics.times import earliest, latest
 

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from maillog_forensics import api, normalize
-from maillog_forensics.intake import InputReport
+from maillog_forensics.accounts import InputReport
 
 
 def normalized(paths: list[str], **options: Any) -> tuple[pl.DataFrame, list[InputReport]]:

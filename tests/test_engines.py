@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maillog_forensics import api, clock, intake, reading, schema
+from maillog_forensics import accounts, api, clock, intake, reading, schema, settlements
 from maillog_forensics.engines import chosen, parts, wire
 from maillog_forensics.engines.telling import telling
 from maillog_forensics.errors import UsageError
@@ -114,15 +114,15 @@ def test_a_log_in_parts_is_the_log(samples: Path, tmp_path: Path) -> None:
     assert surveyed is not None and len(surveyed.parts) >= 3
     tables = [t for part in surveyed.parts for t in parts.read(part, setting)]
     told = [pickle.loads(t[wire.TOLD][0]) for t in tables if t[wire.TOLD].is_not_null().any()]
-    account = intake.Account()
+    account = accounts.Account()
     for chunk in (chunk for one in sorted(told, key=lambda t: t.order) for chunk in one.chunks):
         account.add(chunk)
     options = intake.Options(year=YEAR, chunk_bytes=CHUNK)
-    report, settlement = account.close(surveyed.about, told[-1].form, options)
+    report, settlement = account.close(surveyed.about, told[-1].form, tz=None, year=YEAR, next_began=None)
     travelled = wire.unpack(pl.concat(t for t in tables if t[wire.TOLD].is_null().all())).with_columns(
         _turn=pl.lit(0, dtype=pl.Int32)
     )
-    events = intake.settled([travelled], {0: settlement}, {}).select(list(schema.EVENTS))
+    events = settlements.settled([travelled], {0: settlement}, {}).select(list(schema.EVENTS))
     expected, ledger = intake.take_in(str(log), reading.load(), options).whole()
     assert events.equals(expected)
     assert (report.parsed, report.ignored, report.unrecognised, report.damaged) == (

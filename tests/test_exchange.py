@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maillog_forensics import cells, checking, intake, reading
+from maillog_forensics import accounts, cells, checking, intake, reading
 from maillog_forensics.normalize import Plan
 from tests.reading import normalized
 
@@ -61,7 +61,7 @@ def log(layout: str, *records: dict[str, str]) -> str:
 def read(plan: Plan, tmp_path: Path):
     """Text of a file to its events and report; the ledger is checked each time."""
 
-    def run(text: str | bytes, name: str = "MSGTRK2026031708-1.LOG", **options) -> tuple[pl.DataFrame, intake.InputReport]:
+    def run(text: str | bytes, name: str = "MSGTRK2026031708-1.LOG", **options) -> tuple[pl.DataFrame, accounts.InputReport]:
         path = tmp_path / name
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
         events, report = intake.take_in(str(path), plan, intake.Options(**options)).whole()

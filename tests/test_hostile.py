@@ -19,7 +19,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from maillog_forensics import api, compression, duplicates, intake, normalize, reading, schema, sources
+from maillog_forensics import accounts, api, compression, duplicates, intake, normalize, reading, schema, sources
 from tests import fuzz_reading
 
 STAMP = "Mar  2 08:13:22 mx1 postfix/"
@@ -45,7 +45,7 @@ def plan() -> normalize.Plan:
 
 
 @pytest.fixture
-def take(tmp_path: Path, plan: normalize.Plan) -> Callable[..., tuple[pl.DataFrame, intake.InputReport]]:
+def take(tmp_path: Path, plan: normalize.Plan) -> Callable[..., tuple[pl.DataFrame, accounts.InputReport]]:
     """Read bytes as a log; the ledger adds up, whatever they are."""
 
     def taken(data: bytes, name: str = "mail.log", chunk_bytes: int = sources.CHUNK_BYTES):
@@ -57,7 +57,7 @@ def take(tmp_path: Path, plan: normalize.Plan) -> Callable[..., tuple[pl.DataFra
     return taken
 
 
-def adds_up(report: intake.InputReport) -> None:
+def adds_up(report: accounts.InputReport) -> None:
     states = (report.parsed, report.ignored, report.unrecognised, report.damaged)
     assert min(states) >= 0
     assert sum(states) == report.about.lines

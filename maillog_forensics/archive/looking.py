@@ -11,11 +11,11 @@ from pathlib import Path
 import polars as pl
 
 from maillog_forensics import __version__, allowing, api, reading, schema
+from maillog_forensics.accounts import InputReport
 from maillog_forensics.archive import segments, store
 from maillog_forensics.archive.ledger import Segment
 from maillog_forensics.archive.store import Archive
 from maillog_forensics.findings import Run
-from maillog_forensics.intake import InputReport
 from maillog_forensics.spool import Spool
 
 QUEUE_LIFE = dt.timedelta(days=6)

@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from maillog_forensics import clock, intake, proofs, schema, sources, stamps
+from maillog_forensics import accounts, clock, intake, proofs, schema, sources, stamps
 from maillog_forensics.archive import segments
 from maillog_forensics.archive.identity import BLOCK_BYTES, File, Fingerprint
 from maillog_forensics.archive.ledger import Log
@@ -95,7 +95,7 @@ class Reading:
         self.file, self.entry, self.plan, self.folder = file, entry, plan, folder
         self.log = replace(log, leap_turns=list(log.leap_turns), proofs=list(log.proofs), problems=[])
         self._last_wall: dt.datetime | None = None
-        self._reader: intake.Reader | None = None
+        self._reader: accounts.Reader | None = None
         self._quarter = self.log.settled_quarter
         if log.is_whole or log.lines < _HEAD_LINES:
             self._begin_anew()
@@ -192,7 +192,7 @@ class Reading:
         seen = pl.DataFrame([p | {"_wall": dt.datetime.fromisoformat(p["_wall"])} for p in log.proofs], schema=proofs.PROOFS)
         found = clock.Evidence(
             seen, log.is_yearless, log.is_zoneless, self._last_wall, log.turns,
-            frozenset(log.turns - t for t in log.leap_turns), intake.written(self.about),
+            frozenset(log.turns - t for t in log.leap_turns), accounts.written(self.about),
         )  # fmt: skip
         basis = clock.decide(found, tz=self.entry.tz)
         year = basis.last_year - log.turns if basis.last_year is not None else None
@@ -243,7 +243,7 @@ class Reading:
                 (True, strange.filter(pl.col("line") > log.settled)),
             ]
             taken.shapes = pl.concat(
-                [intake.shapes_of(rows).with_columns(is_tail=pl.lit(tail)) for tail, rows in halves if rows.height]
+                [accounts.shapes_of(rows).with_columns(is_tail=pl.lit(tail)) for tail, rows in halves if rows.height]
             )
         self._place_resume()
         return taken

@@ -13,12 +13,12 @@ from pathlib import Path
 import polars as pl
 
 from maillog_forensics import schema
+from maillog_forensics.accounts import InputReport, Shape
 from maillog_forensics.archive import segments
 from maillog_forensics.archive.ledger import Ledger, Log, Segment
 from maillog_forensics.clock import TimeBasis
 from maillog_forensics.errors import ArchiveError, UsageError
 from maillog_forensics.evidence import Lines
-from maillog_forensics.intake import InputReport, Shape
 from maillog_forensics.sources import Input
 
 _LEDGER, _LOCK = "ledger.sqlite", "lock.sqlite"

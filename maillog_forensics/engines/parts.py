@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from maillog_forensics import grammar, intake, journal, normalize, records, sources
+from maillog_forensics import accounts, grammar, intake, journal, normalize, records, sources
 from maillog_forensics.engines import wire
 from maillog_forensics.engines.telling import telling
 
@@ -59,9 +59,9 @@ class PartTold:
 
     number: int
     order: int
-    chunks: tuple[intake.Told, ...]
+    chunks: tuple[accounts.Told, ...]
     about: sources.Input | None = None
-    form: intake.Format = field(default_factory=intake.Format)
+    form: accounts.Format = field(default_factory=accounts.Format)
 
 
 @dataclass(frozen=True)
@@ -132,10 +132,10 @@ def read(part: Part, settings: Settings) -> Iterator[pl.DataFrame]:
         options = intake.Options(format=settings.format, chunk_bytes=settings.chunk_bytes, is_lean=settings.is_lean)
         chunks = intake.raw_chunks(part.path, about, compiled, options)
     host = intake.host_of(part.path)
-    told: list[intake.Told] = []
-    form = intake.Format()
+    told: list[accounts.Told] = []
+    form = accounts.Format()
     for chunk in chunks:
-        form = intake.Format.of(chunk.reader)
+        form = accounts.Format.of(chunk.reader)
         one = intake.told(chunk, host)
         told.append(replace(one, tables=telling(one.tables)))
         if one.tables:

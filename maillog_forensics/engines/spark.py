@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from maillog_forensics import buckets, intake, sources
+from maillog_forensics import accounts, buckets, sources
+from maillog_forensics.accounts import InputReport
 from maillog_forensics.engines import parts, wire, workers
 from maillog_forensics.errors import MaillogForensicsError, UsageError
-from maillog_forensics.intake import InputReport, Settlement
 from maillog_forensics.reading import Engine, Request
+from maillog_forensics.settlements import Settlement
 from maillog_forensics.spool import Spool
 
 if TYPE_CHECKING:
@@ -165,14 +166,14 @@ class _Job:
         turns: list[pl.DataFrame] = []
 
         def close(number: int, path: str, plan: Any, options: Any, progress: Any) -> tuple[InputReport, Settlement]:
-            account = intake.Account()
+            account = accounts.Account()
             several = sorted(told[number], key=lambda t: t.order)
             seen = [table for part in several for chunk in part.chunks for table in account.add(chunk)]
             turns.append(_turns(seen, number))
             about = several[0].about or abouts[number]
             if progress:
                 progress(about.decompressed_bytes)
-            return account.close(about, several[-1].form, options)
+            return account.close(about, several[-1].form, tz=options.tz, year=options.year, next_began=options.next_began)
 
         reports: dict[int, InputReport] = {}
         settlements: dict[int, Settlement] = {}

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from maillog_forensics import buckets, intake
+from maillog_forensics import buckets, settlements
 from maillog_forensics.engines import parts, wire
-from maillog_forensics.intake import Settlement
+from maillog_forensics.settlements import Settlement
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -59,6 +59,6 @@ def gather(shared: Broadcast[Context], table: pa.Table) -> pa.Table:
         raw = raw.join_asof(context.turns, on="line", by="_input", strategy="backward", check_sortedness=False)
         raw = raw.with_columns(pl.col("_turn").fill_null(0))
     undated: dict[int, int] = {}
-    settled = intake.settled([raw], context.settlements, undated)
+    settled = settlements.settled([raw], context.settlements, undated)
     found = pickle.dumps((buckets.fill(settled, context.copies, context.since, context.until), undated))
     return pl.DataFrame({"bucket": [number], "found": [found]}, schema={"bucket": pl.Int32, "found": pl.Binary}).to_arrow()
