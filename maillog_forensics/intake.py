@@ -6,6 +6,7 @@ This is the driver of `sources`, `normalize`, `records` and `clock`; it holds no
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import itertools
 import os
 import re
@@ -13,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import polars as pl
 
@@ -22,6 +24,8 @@ from maillog_forensics.ledger import Ledger
 from maillog_forensics.normalize import Plan
 from maillog_forensics.settlements import Settlement
 from maillog_forensics.spool import BUDGET_BYTES, Spool
+
+_T = TypeVar("_T")
 
 HEAD_LINES = 400
 """Lines at the beginning of an input that tell how to read it."""
@@ -174,17 +178,26 @@ def raw_chunks(
     reader: Reader | None = (
         journal.Export(plan) if journal.is_export(head) else records.recognise(head, plan, path, options.format)
     )
-    if reader:  # what it has read tells how to read on
-        for chunk in itertools.chain([first], chunks):
+    chunks = itertools.chain([first], chunks)
+    if isinstance(reader, journal.Export):  # what it has read tells how to read on
+        for chunk in chunks:
             yield raw(chunk, reader.parse(chunk.lines), reader)
-        if isinstance(reader, journal.Export):
-            yield raw(sources.Chunk(first.lines.clear()), reader.rest(), reader)
+        yield raw(sources.Chunk(first.lines.clear()), reader.rest(), reader)
+        return
+    if reader:
+        for chunk, part in _ahead(_beside(chunk, reader.begin(chunk.lines)) for chunk in chunks):
+            yield raw(chunk, reader.take(part), reader)
         return
     order = rank_envelopes(head, plan)
-    yield from _ahead(
-        lambda chunk: raw(chunk, normalize.parse(chunk.lines, plan, order, is_lean=options.is_lean)),
-        itertools.chain([first], chunks),
-    )
+
+    def parsed(chunk: sources.Chunk) -> RawChunk:
+        return raw(chunk, normalize.parse(chunk.lines, plan, order, is_lean=options.is_lean))
+
+    yield from _ahead(functools.partial(parsed, chunk) for chunk in chunks)
+
+
+def _beside(chunk: sources.Chunk, read: Callable[[], records.Part]) -> Callable[[], tuple[sources.Chunk, records.Part]]:
+    return lambda: (chunk, read())
 
 
 def raw(chunk: sources.Chunk, parsed: normalize.Parsed, reader: Reader | None = None) -> RawChunk:
@@ -201,17 +214,17 @@ def _placed(table: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
     return table.with_columns(offset=lines["offset"].gather((table["line"] - lines["line"][0]).cast(pl.UInt32)))
 
 
-def _ahead(work: Callable[[sources.Chunk], RawChunk], chunks: Iterator[sources.Chunk]) -> Iterator[RawChunk]:
-    """`map` on as many threads as there are processors, with no more chunks under way than that."""
+def _ahead(work: Iterator[Callable[[], _T]]) -> Iterator[_T]:
+    """What each piece of work gives, in order, on as many threads as there are processors, with no more under way than that."""
     workers = os.cpu_count() or 1
-    first, second = next(chunks, None), next(chunks, None)
+    first, second = next(work, None), next(work, None)
     if first is None or second is None:
-        yield from map(work, filter(None, (first,)))
+        yield from (call() for call in filter(None, (first,)))
         return
-    under_way: deque[Future[RawChunk]] = deque()
+    under_way: deque[Future[_T]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="parse") as pool:
-        for chunk in itertools.chain((first, second), chunks):
-            under_way.append(pool.submit(work, chunk))
+        for call in itertools.chain((first, second), work):
+            under_way.append(pool.submit(call))
             if len(under_way) > workers:
                 yield under_way.popleft().result()
         while under_way:

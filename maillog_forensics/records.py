@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Callable
 
 import polars as pl
 
@@ -58,11 +59,12 @@ def _maybe_head(text: pl.Series, known: list[RecordFormat]) -> pl.Series:
     signs = "|".join(f"(?:{r.sign})" for r in known if r.sign)
     if not anchors:
         return pl.Series([False] * text.len(), dtype=pl.Boolean)
-    named = text.str.contains(rf'(?i)^\s*"?#fields:|(?:^|[,;|\t"])(?:\$_\.)?(?:{anchors})(?:$|[,;|\t"])')
-    records = text.str.starts_with("{") | text.str.contains(
-        "@", literal=True
+    records = text.str.contains("@", literal=True) | text.str.starts_with(
+        "{"
     )  # a head names no address; a subject may be "Received"
-    return (named & ~records) | text.str.contains(signs or "^$")
+    others = text.set(records, None) if records.any() else text
+    named = others.str.contains(rf'(?i)^\s*"?#fields:|(?:^|[,;|\t"])(?:\$_\.)?(?:{anchors})(?:$|[,;|\t"])').fill_null(False)
+    return named | text.str.contains(signs or "^$")
 
 
 # --- reading records --------------------------------------------------------------------------------------------------
@@ -92,35 +94,40 @@ class Reader:
 
     def parse(self, lines: pl.DataFrame) -> Parsed:
         """Like `parse` of the module normalize."""
+        return self.take(self.begin(lines)())
+
+    def begin(self, lines: pl.DataFrame) -> Callable[[], Part]:
+        """What is left to do of a chunk once it is known which heads are in force where: it may run beside that of other chunks.
+
+        Chunks begin in their order. One with local dates, which those before it help to read, is read at once.
+        """
+        part = Part(self.plan, self._constants, self._order)
         text = lines["text"].str.strip_chars()
-        comment = text.str.starts_with("#") | (text == "")
-        heads: dict[int, Head] = {}
-        maybe = _maybe_head(text, self._known).arg_true()
-        for at, line in zip(maybe.to_list(), text.gather(maybe).to_list()):
-            if line not in self._met:
-                if len(self._met) >= _MAX_HEADS:
-                    self._say(_TOO_MANY)
-                    continue
-                self._met[line] = _find(line, self._known)
-            if found := self._met[line]:
-                heads[at] = found
-        for head in heads.values():
-            self._say(head.record.aside)
-        noise = comment.scatter(list(heads), [True] * len(heads)) if heads else comment
-        tables: list[pl.DataFrame] = []
-        ledger = Ledger()
-        ledger.add("ignored", lines["line"].filter(noise))
+        noise = text.str.starts_with("#") | (text == "")
+        if heads := self._heads(text, part):
+            noise = noise.scatter(list(heads), [True] * len(heads))
         starts = [0, *heads, lines.height]
         groups: dict[_Key, tuple[Head, list[pl.DataFrame]]] = {}
         for start, end in itertools.pairwise(starts):
             self._head = heads.get(start) or self._head
-            part = lines.slice(start, end - start).filter(~noise[start:end])
-            if part.height:
+            rows = lines.slice(start, end - start).filter(~noise[start:end])
+            if rows.height:
                 key = (self._head.record.form.name, self._head.names, self._head.delimiter)
-                groups.setdefault(key, (self._head, []))[1].append(part)
-        for head, parts in groups.values():
-            tables += [typed(stamps.naive(t)) for t in self._records(pl.concat(parts), head, ledger) if t.height]
-        return Parsed(tables, ledger)
+                groups.setdefault(key, (self._head, []))[1].append(rows)
+        below = [(head, pl.concat(rows)) for head, rows in groups.values()]
+        noisy = lines["line"].filter(noise)
+        if not any(column.kind.startswith("local") for head, _ in below for column in head.record.columns):
+            return lambda: part.read(below, noisy)
+        part.read(below, noisy)
+        self._order = part.order
+        return lambda: part
+
+    def take(self, part: Part) -> Parsed:
+        """What a chunk said, once those before it were taken."""
+        self._count += part.count
+        self.basis = self.basis or part.basis
+        self._problems += [sentence for sentence in part.problems if sentence not in self._problems]
+        return Parsed(part.tables, part.ledger)
 
     @property
     def problems(self) -> list[str]:
@@ -128,19 +135,54 @@ class Reader:
         cut = self._head.record.cut
         return [*self._problems, *([cut[1]] if cut and cut[0] == self._count else [])]
 
-    def _say(self, sentence: str | None) -> None:
-        if sentence and sentence not in self._problems:
-            self._problems.append(sentence)
+    def _heads(self, text: pl.Series, part: Part) -> dict[int, Head]:
+        """The heads among some lines, by their places."""
+        heads: dict[int, Head] = {}
+        maybe = _maybe_head(text, self._known).arg_true()
+        for at, line in zip(maybe.to_list(), text.gather(maybe).to_list()):
+            if line not in self._met:
+                if len(self._met) >= _MAX_HEADS:
+                    part.say(_TOO_MANY)
+                    continue
+                self._met[line] = _find(line, self._known)
+            if found := self._met[line]:
+                heads[at] = found
+                part.say(found.record.aside)
+        return heads
 
-    def _records(self, lines: pl.DataFrame, head: Head, ledger: Ledger) -> list[pl.DataFrame]:
+
+class Part:
+    """The records of one chunk, read: its tables and ledger, and what else they told."""
+
+    def __init__(self, plan: Plan, constants: dict[str, str | None], order: culture.Order | None) -> None:
+        self.tables: list[pl.DataFrame] = []
+        self.ledger = Ledger()
+        self.problems: list[str] = []
+        self.count = 0
+        self.order = order
+        self.basis: TimeBasis | None = None
+        self._plan, self._constants = plan, constants
+
+    def read(self, below: list[tuple[Head, pl.DataFrame]], noise: pl.Series) -> Part:
+        """Read the lines below each head; returns itself."""
+        self.ledger.add("ignored", noise)
+        for head, lines in below:
+            self.tables += [typed(stamps.naive(t)) for t in self._records(lines, head) if t.height]
+        return self
+
+    def say(self, sentence: str | None) -> None:
+        if sentence and sentence not in self.problems:
+            self.problems.append(sentence)
+
+    def _records(self, lines: pl.DataFrame, head: Head) -> list[pl.DataFrame]:
         """The records below one head; those with another number of cells go by the layout of that number."""
         record = head.record
         if record.aside:
-            ledger.add("ignored", lines["line"])
+            self.ledger.add("ignored", lines["line"])
             return []
         if head.delimiter == "{":
             members = {f"c.{plain(m)}": pl.col("text").str.json_path_match(f"$.{m}") for m in record.members}
-            return [self._read(lines.select("line", **members), record, ledger)]
+            return [self._read(lines.select("line", **members), record)]
         if record.forwarded:
             lines = lines.with_columns(pl.col("text").str.replace(record.forwarded, "${1}"))
         rows = lines.select("line", raw=cells.split(lines["text"], head.delimiter)).with_columns(n=pl.col("raw").list.len())
@@ -148,19 +190,19 @@ class Reader:
         for (count,), part in rows.partition_by("n", as_dict=True, maintain_order=True).items():
             names = head.names if count == len(head.names) else record.layouts.get(count)
             if names is None:
-                ledger.add("damaged", part["line"])
+                self.ledger.add("damaged", part["line"])
                 continue
-            out.append(self._read(_table(part, names, record), record, ledger))
+            out.append(self._read(_table(part, names, record), record))
         return out
 
-    def _read(self, rows: pl.DataFrame, record: RecordFormat, ledger: Ledger) -> pl.DataFrame:
+    def _read(self, rows: pl.DataFrame, record: RecordFormat) -> pl.DataFrame:
         """Records cut into cells; one without a time is damaged."""
         events = self._events(rows, record)
         good = events.filter(pl.col("stamp").is_not_null())
         read = good["line"].unique()
-        self._count += read.len()
-        ledger.add("parsed", read)
-        ledger.add("damaged", rows.filter(~pl.col("line").is_in(read.implode()))["line"])
+        self.count += read.len()
+        self.ledger.add("parsed", read)
+        self.ledger.add("damaged", rows.filter(~pl.col("line").is_in(read.implode()))["line"])
         return good
 
     def _events(self, rows: pl.DataFrame, record: RecordFormat) -> pl.DataFrame:
@@ -168,7 +210,7 @@ class Reader:
         rows = _spread(rows, record)
         for cell, form, block in record.scans:
             if f"c.{cell}" in rows.columns:
-                rows = _scan(rows, f"c.{cell}", block, form, self.plan)
+                rows = _scan(rows, f"c.{cell}", block, form, self._plan)
         rows = rows.with_columns(pl.lit(v).alias(k) for k, v in self._constants.items())
         times = [c for c in record.columns if c.name == "time"]
         for name in dict.fromkeys(c.name for c in record.columns if c.name != "time"):
@@ -188,7 +230,7 @@ class Reader:
                 "this export lost the values of lists (it has System.String[] or the like where addresses stood): export again "
                 "with Select-Object … @{n='Recipients';e={$_.Recipients -join ';'}}"
             )
-            self._say(sentence)
+            self.say(sentence)
             rows = rows.with_columns(pl.when(~pl.col(c).str.contains(_LOST)).then(c).alias(c) for c in lost)
         return rows.with_columns(_unbrace(c) for c in lists)
 
@@ -208,9 +250,9 @@ class Reader:
     def _local(self, rows: pl.DataFrame, is_utc: bool) -> pl.DataFrame:
         cells_with_stamps = [pl.col(c) for c in rows.columns if c[2:] in culture.PROOFS]
         proof = pl.concat_str([pl.lit(""), *cells_with_stamps], separator=" ", ignore_nulls=True)
-        rows, order, sentence = culture.read(rows, "_when", proof, is_utc, self._order)
-        self._order = order
-        self._say(sentence)
+        rows, order, sentence = culture.read(rows, "_when", proof, is_utc, self.order)
+        self.order = order
+        self.say(sentence)
         self.basis = self.basis or order.basis
         return rows
 

@@ -219,7 +219,7 @@ def _table(data: bytes, encoding: str, first: int, offset: int) -> tuple[pl.Data
         offset=(offset + pl.col("width").cum_sum() - pl.col("width")).cast(pl.UInt64),
         text="text",
     )
-    if encoding != "utf-8" or b"\r" in data or b"\xef\xbb\xbf" in data:  # files that were put together keep their marks
+    if encoding != "utf-8" or b"\r" in data or (b"\xef" in data and b"\xef\xbb\xbf" in data):  # joined files keep their marks
         table = table.with_columns(pl.col("text").str.strip_suffix("\r").str.strip_prefix("\ufeff"))
     return table, cut
 
