@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import polars as pl
 
-from maillog_forensics import clock, journal, records, schema, sources
+from maillog_forensics import clock, journal, records, schema, sources, watches
 from maillog_forensics.clock import TimeBasis
 from maillog_forensics.language import mark
 from maillog_forensics.settlements import Settlement
@@ -100,7 +100,15 @@ class Account:
         self._mtas: set[str] = set()
         self._cut: list[int] = []
         self._events = 0
-        self._watch = clock.Watch()
+        self._watch = watches.Watch()
+
+    @classmethod
+    def of(cls, counts: Counter[str], shapes: list[Shape], mtas: set[str], events: int, watch: watches.Watch) -> Account:
+        """The account of an input that was read in company; see `Told` for what goes into it."""
+        one = cls()
+        one._counts, one._shapes = counts, {kind.shape: kind for kind in shapes}
+        one._mtas, one._events, one._watch = mtas, events, watch
+        return one
 
     def add(self, chunk: Told) -> list[pl.DataFrame]:
         """Take the next chunk in; its raw events come back with `_turn`."""

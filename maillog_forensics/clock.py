@@ -15,21 +15,9 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from maillog_forensics import proofs
 from maillog_forensics.errors import UsageError
 from maillog_forensics.language import mark, said
-from maillog_forensics.stamps import sane
-from maillog_forensics.years import Years
-
-_FIRST, _LAST = 2 * proofs.WANTED, proofs.WANTED  # lines kept from the beginning and from the end, to be looked at
-
-
-_Kind = tuple[bool, bool, int]
-"""Of a stamp: whether it is UTC, whether it lacks the year, New Years before it."""
-
-_Span = tuple[dt.datetime | None, dt.datetime | None]
-_ENDS = (pl.col("_wall").min(), pl.col("_wall").max().alias("_last"))
-_LEAP_DAY = pl.col("_yearless") & (pl.col("_wall").dt.month() == 2) & (pl.col("_wall").dt.day() == 29)
+from maillog_forensics.stamps import EARLIEST, LATEST, sane
 
 
 @dataclass(frozen=True)
@@ -54,84 +42,6 @@ class TimeBasis:
     last_year: int | None = None
     year_basis: str = mark("in the stamps")
     shift: str = ""
-
-
-class Watch:
-    """What one file tells of its clock, gathered chunk by chunk.
-
-    Attributes
-    ----------
-    turns
-        New Years crossed so far.
-    """
-
-    def __init__(self) -> None:
-        self._years = Years()
-        self._zoneless = False
-        self._first_looked: list[pl.DataFrame] = []
-        self._last_looked: list[pl.DataFrame] = []
-        self._leap_turns: set[int] = set()
-        self._spans: dict[_Kind, _Span] = {}
-
-    @property
-    def turns(self) -> int:
-        """New Years crossed so far."""
-        return self._years.turns
-
-    def see(self, tables: list[pl.DataFrame]) -> list[pl.DataFrame]:
-        """Look at the raw events of the next chunk; they get `_turn`, the New Years before each line."""
-        walls, tables = self._years.mark(tables)
-        self._zoneless |= not walls["_utc"].all()
-        if walls["_yearless"].any() and (walls["_wall"].dt.month() == 2).any():
-            self._leap_turns |= set(walls.filter(_LEAP_DAY)["_turn"].unique().to_list())
-        for *kind, first, last in walls.group_by("_utc", "_yearless", "_turn").agg(*_ENDS).iter_rows():
-            self._widen((kind[0], kind[1], kind[2]), (first, last))
-        self._look_for_proofs(tables)
-        return tables
-
-    def _widen(self, kind: _Kind, span: _Span) -> None:
-        known = self._spans.get(kind, (None, None))
-        first = min((t for t in (known[0], span[0]) if t), default=None)
-        self._spans[kind] = first, max((t for t in (known[1], span[1]) if t), default=None)
-
-    def _look_for_proofs(self, tables: list[pl.DataFrame]) -> None:
-        rows = _proving(tables)
-        if rows is None:
-            return
-        if sum(t.height for t in self._first_looked) < proofs.WANTED:
-            self._first_looked.append(proofs.look(rows.head(_FIRST)))
-        self._last_looked.append(proofs.look(rows.tail(_LAST)))
-        while len(self._last_looked) > 1 and sum(t.height for t in self._last_looked[1:]) >= proofs.WANTED:
-            del self._last_looked[0]
-
-    def evidence(self, written: tuple[dt.datetime, str] | None, next_began: dt.datetime | None) -> Evidence | None:
-        """Everything seen, or None where no event was."""
-        if not self._spans:
-            return None
-        looked = [*self._first_looked, *self._last_looked]
-        seen = proofs.found(pl.concat(looked).unique(maintain_order=True)) if looked else pl.DataFrame(schema=proofs.PROOFS)
-        leap_turns = frozenset(self._years.turns - t for t in self._leap_turns)
-        return Evidence(
-            seen, self._years.met, self._zoneless, self._years.last_wall, self._years.turns, leap_turns, written, next_began
-        )
-
-    def span(self, basis: TimeBasis) -> tuple[dt.datetime | None, dt.datetime | None]:
-        """First and last time (UTC) of what was seen."""
-        ends = pl.DataFrame(
-            [(*kind, wall) for kind, span in self._spans.items() for wall in span],
-            {"_utc": pl.Boolean, "_yearless": pl.Boolean, "_turn": pl.Int32, "_wall": pl.Datetime("us")},
-            orient="row",
-        )
-        times = settle(ends, basis, self.turns)["time"]
-        return times.min(), times.max()  # type: ignore[return-value]
-
-
-def _proving(tables: list[pl.DataFrame]) -> pl.DataFrame | None:
-    """The lines worth a look, in their order."""
-    some = [rows for table in tables if (rows := proofs.proving(table)).height]
-    if not some:
-        return None
-    return pl.concat(some, how="diagonal_relaxed").sort("line")
 
 
 @dataclass(frozen=True)
@@ -326,3 +236,26 @@ def time(basis: TimeBasis, turns: int) -> pl.Expr:
         local = wall.dt.replace_time_zone("UTC")
     moment = pl.when("_utc").then(pl.col("_wall").dt.replace_time_zone("UTC")).otherwise(local)
     return sane(moment.dt.replace_time_zone(None)).dt.replace_time_zone("UTC")
+
+
+def moment(wall: dt.datetime, is_utc: bool, is_yearless: bool, turn: int, basis: TimeBasis, turns: int) -> dt.datetime | None:
+    """As `time`, for one stamp: a file has two whose times its report tells, and a table for them costs more than the file."""
+    at: dt.datetime | None = wall
+    if not is_utc:
+        if is_yearless and basis.last_year is not None:
+            try:
+                first = wall.replace(year=basis.last_year - turns + turn, day=1)
+                wall = first + dt.timedelta(days=wall.day - 1)
+            except (ValueError, OverflowError):
+                return None
+        if basis.offset_s is not None:
+            at = wall - dt.timedelta(seconds=basis.offset_s)
+        elif basis.zone not in ("in the stamps", "UTC"):
+            at = _localized(wall, basis.zone)
+    return at.replace(tzinfo=dt.UTC) if at and EARLIEST <= at < LATEST else None
+
+
+def _localized(wall: dt.datetime, zone: str) -> dt.datetime | None:
+    """UTC of a time on the wall; the earlier one where the clock was put back, None where it was put forward over it."""
+    utc = wall.replace(tzinfo=ZoneInfo(zone)).astimezone(dt.UTC)
+    return utc.replace(tzinfo=None) if utc.astimezone(ZoneInfo(zone)).replace(tzinfo=None) == wall else None

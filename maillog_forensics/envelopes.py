@@ -8,6 +8,7 @@ from maillog_forensics.grammar import Envelope
 from maillog_forensics.matching import match
 from maillog_forensics.patterns import BUILT_IN
 from maillog_forensics.plan import Plan
+from maillog_forensics.sources import FILE_BITS
 
 OPENED = {
     "line": pl.UInt64, "offset": pl.UInt64, "stamp": pl.String, "stamp_kind": pl.String, "host": pl.String, "tag": pl.String,
@@ -20,6 +21,7 @@ _NESTED = (
 )
 _BARE = r"^(?P<tag>[^\s\[\]:]+/[^\s\[\]:]+)\[(?P<pid>[0-9]+)\]: (?P<message>.*)$"
 _DEEPEST = 3
+_FILE = pl.col("line") // (1 << FILE_BITS)
 
 
 def open_envelopes(lines: pl.DataFrame, plan: Plan, order: tuple[str, ...] | None = None) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -54,6 +56,12 @@ def open_envelopes(lines: pl.DataFrame, plan: Plan, order: tuple[str, ...] | Non
             if taken.height:
                 out.append(_columns(taken, pattern.types.get("time", ""), e.envelope))
     return (out[1] if len(out) == 2 else pl.concat(out).sort("line")), rest
+
+
+def ranked(head: pl.DataFrame, plan: Plan) -> tuple[str, ...]:
+    """The names of all envelopes, those that fit the first lines of an input best in front."""
+    score = {e.envelope.name: open_envelopes(head, plan, (e.envelope.name,))[0].height for e in plan.envelopes}
+    return tuple(sorted(score, key=lambda name: -score[name]))
 
 
 def _columns(taken: pl.DataFrame, kind: str, envelope: Envelope) -> pl.DataFrame:
@@ -174,8 +182,9 @@ def join_parts(opened: pl.DataFrame, plan: Plan) -> tuple[pl.DataFrame, pl.Serie
         pieces, _ = match(opened.filter(mine.fill_null(False)), pattern, "message")
         if pieces.is_empty():
             continue
-        key = ["host", "tag", "pid"]
-        pieces = pieces.sort("line").with_columns(
+        key = ["_file", "host", "tag", "pid"]
+        pieces = pieces.sort("line").with_columns(_file=_FILE)
+        pieces = pieces.with_columns(
             _first=(pl.col("_part") == "1").cum_sum().over(key),
             _end=pl.when(pl.col("_glue") == "\\").then(pl.lit("\n")).otherwise(pl.lit("")),
         )
@@ -214,7 +223,8 @@ def unfold(opened: pl.DataFrame) -> pl.DataFrame:
     opened = opened.with_columns(_told=told, _meant=meant).sort("line")
     times = pl.coalesce(pl.col("_told").struct.field("n"), "_meant").cast(pl.Int64, strict=False).clip(1, MOST_REPEATS)
     last = {
-        c: pl.when(pl.col("_meant").is_null()).then(c).forward_fill().over("host") for c in ("message", "tag", "pid", "format")
+        c: pl.when(pl.col("_meant").is_null()).then(c).forward_fill().over(_FILE, "host")
+        for c in ("message", "tag", "pid", "format")
     }
     follows = pl.col("_meant").is_not_null() & last["message"].is_not_null()
     return opened.with_columns(

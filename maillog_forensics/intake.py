@@ -185,7 +185,7 @@ def raw_chunks(
         yield raw(sources.Chunk(first.lines.clear()), reader.rest(), reader)
         return
     if reader:
-        for chunk, part in _ahead(_beside(chunk, reader.begin(chunk.lines)) for chunk in chunks):
+        for chunk, part in ahead(_beside(chunk, reader.begin(chunk.lines)) for chunk in chunks):
             yield raw(chunk, reader.take(part), reader)
         return
     order = rank_envelopes(head, plan)
@@ -193,7 +193,7 @@ def raw_chunks(
     def parsed(chunk: sources.Chunk) -> RawChunk:
         return raw(chunk, normalize.parse(chunk.lines, plan, order, is_lean=options.is_lean))
 
-    yield from _ahead(functools.partial(parsed, chunk) for chunk in chunks)
+    yield from ahead(functools.partial(parsed, chunk) for chunk in chunks)
 
 
 def _beside(chunk: sources.Chunk, read: Callable[[], records.Part]) -> Callable[[], tuple[sources.Chunk, records.Part]]:
@@ -203,18 +203,20 @@ def _beside(chunk: sources.Chunk, read: Callable[[], records.Part]) -> Callable[
 def raw(chunk: sources.Chunk, parsed: normalize.Parsed, reader: Reader | None = None) -> RawChunk:
     """What a chunk says, from what the rules read."""
     parsed.ledger.damaged(pl.Series("line", chunk.cut, dtype=pl.UInt64))
-    tables = [_placed(table, chunk.lines) for table in parsed.tables if table.height]
+    tables = [placed(table, chunk.lines) for table in parsed.tables if table.height]
     return RawChunk(chunk.lines, tables, parsed.ledger, reader, chunk.cut)
 
 
-def _placed(table: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
+def placed(table: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
     """Events with the offset of their lines."""
     if "offset" in table.columns:
         return table
-    return table.with_columns(offset=lines["offset"].gather((table["line"] - lines["line"][0]).cast(pl.UInt32)))
+    is_gapless = lines["line"][-1] - lines["line"][0] == lines.height - 1
+    place = (table["line"] - lines["line"][0]).cast(pl.UInt32) if is_gapless else lines["line"].search_sorted(table["line"])
+    return table.with_columns(offset=lines["offset"].gather(place))
 
 
-def _ahead(work: Iterator[Callable[[], _T]]) -> Iterator[_T]:
+def ahead(work: Iterator[Callable[[], _T]]) -> Iterator[_T]:
     """What each piece of work gives, in order, on as many threads as there are processors, with no more under way than that."""
     workers = os.cpu_count() or 1
     first, second = next(work, None), next(work, None)
@@ -236,12 +238,7 @@ def rank_envelopes(head: pl.DataFrame, plan: Plan) -> tuple[str, ...]:
     last: tuple[str, ...] = plan.memory.get("envelopes", ())
     if last and envelopes.open_envelopes(head, plan, last[:1])[1].is_empty():
         return last
-    score = {}
-    for e in plan.envelopes:
-        opened, _ = envelopes.open_envelopes(head, plan, (e.envelope.name,))
-        score[e.envelope.name] = opened.height
-    order = tuple(sorted(score, key=lambda name: -score[name]))
-    plan.memory["envelopes"] = order
+    order = plan.memory["envelopes"] = envelopes.ranked(head, plan)
     return order
 
 

@@ -25,7 +25,7 @@ _LATEST_S = 4_102_444_800  # 2100: a forged id may claim any second
 
 def proving(events: pl.DataFrame) -> pl.DataFrame:
     """Rows without a zone that may prove the clock, with the columns that `look` needs."""
-    known = ("line", "_wall", "_yearless", "_utc", "_turn", "event", "queue_id", "message_id", "mta")
+    known = ("_input", "line", "_wall", "_yearless", "_utc", "_turn", "event", "queue_id", "message_id", "mta")
     need = [c for c in known if c in events.columns]
     if events.is_empty() or "queue_id" not in need or events["_utc"].all():
         return pl.DataFrame(schema={"line": pl.UInt64})
@@ -48,7 +48,7 @@ def _telling(columns: list[str]) -> pl.Expr:
 
 
 def look(rows: pl.DataFrame) -> pl.DataFrame:
-    """The UTC second that each of `rows` (of `proving`) carries: columns of `PROOFS`."""
+    """The UTC second that each of `rows` (of `proving`) carries: columns of `PROOFS`, and `_input` where they have it."""
     missing = [c for c in ("message_id", "queue_id", "mta", "event", *PROOFS) if c not in rows.columns and c != "epoch"]
     rows = rows.with_columns(pl.lit(None, dtype=PROOFS.get(c, pl.String)).alias(c) for c in missing)
     stated = pl.col("message_id").str.extract_groups(r"^<?(?P<at>[0-9]{14})\.(?P<id>[0-9A-Za-z]+)@")
@@ -64,6 +64,7 @@ def look(rows: pl.DataFrame) -> pl.DataFrame:
     epoch = pl.coalesce(own, pl.when(made).then(timed))
     sane = pl.when(epoch.is_between(0, _LATEST_S, closed="none")).then(epoch)
     return rows.select(
+        *(c for c in ("_input",) if c in rows.columns),
         *(pl.col(c).cast(t) for c, t in PROOFS.items() if c != "epoch"),
         epoch=sane.cast(pl.Int64),
     )

@@ -12,10 +12,10 @@ from typing import Any, Protocol, TypeVar
 
 import polars as pl
 
-from maillog_forensics import buckets, grammar, intake, sources, timing
+from maillog_forensics import buckets, bundles, grammar, intake, sources, timing
 from maillog_forensics import correlate as correlating
 from maillog_forensics import normalize as normalizer
-from maillog_forensics.accounts import InputReport
+from maillog_forensics.accounts import Format, InputReport
 from maillog_forensics.settlements import Settlement, settled
 from maillog_forensics.spool import BUDGET_BYTES, Spool
 
@@ -70,15 +70,23 @@ class Request:
             spool_bytes=self.spool_bytes,
             chunk_bytes=self.chunk_bytes,
         )
-        for _, twins in itertools.groupby(enumerate(files), key=lambda each: sources.rotated_set(each[1])):
-            limited = options
-            for number, path in reversed(list(twins)):
-                done = read_one(number, path, plan, limited, partial(self.progress, path) if self.progress else None)
-                report = report_of(done)
-                if report.first:
-                    limited = replace(limited, next_began=report.first.replace(tzinfo=None))
-                report.about.path = (self.shown or {}).get(path, report.about.path)
-                yield number, done
+        current = ""
+        limited = options
+        for number, path in in_order(files):
+            if sources.rotated_set(path) != current:
+                current, limited = sources.rotated_set(path), options
+            done = read_one(number, path, plan, limited, partial(self.progress, path) if self.progress else None)
+            report = report_of(done)
+            if report.first:
+                limited = replace(limited, next_began=report.first.replace(tzinfo=None))
+            report.about.path = (self.shown or {}).get(path, report.about.path)
+            yield number, done
+
+
+def in_order(files: list[str]) -> list[tuple[int, str]]:
+    """Inputs (in the order of `sources.expand`) with their numbers, in the order in which they are read."""
+    sets = itertools.groupby(enumerate(files), key=lambda each: sources.rotated_set(each[1]))
+    return [each for _, twins in sets for each in reversed(list(twins))]
 
 
 def taken_in(request: Request) -> tuple[Iterator[tuple[int, intake.Taken]], int, list[str]]:
@@ -118,8 +126,16 @@ def gathered(
     files, problems = sources.expand(request.paths)
     spool = Spool(request.spool_bytes, correlating.bucket)
     is_lean = events is None and len(files) == 1
+    company: bundles.Company | None = None
 
     def pour(number: int, path: str, plan: Any, options: Any, progress: Any) -> tuple[InputReport, Settlement]:
+        nonlocal company
+        company = company or bundles.Company(in_order(files), plan, options, spool.add)
+        if known := company.take(number):
+            about, account = known
+            if progress:
+                progress(about.decompressed_bytes)
+            return account.close(about, Format(), tz=options.tz, year=options.year, next_began=options.next_began)
         mark = pl.lit(number, dtype=pl.UInt32).alias("_input")
 
         def into(*tables: pl.DataFrame) -> None:

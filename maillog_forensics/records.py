@@ -46,6 +46,23 @@ def recognise(head: pl.DataFrame, plan: Plan, path: str, wanted: str | None) -> 
     return Reader(found.record.form.name, plan, path, found, known) if found else None
 
 
+def may_be_head(text: pl.Series, plan: Plan) -> pl.Series:
+    """The lines at an input's beginning that `recognise` may take for a head."""
+    return _maybe_head(text, formats(plan))
+
+
+def may_be_cells(text: pl.Series, plan: Plan) -> pl.Series:
+    """The lines at an input's beginning that `recognise` may take for a record without its head."""
+    fewest: dict[str, int] = {}
+    for record in formats(plan):
+        for mark in record.delimiters if record.layouts else ():
+            fewest[mark] = min(fewest.get(mark, 1 << 30), min(record.layouts) - 1)
+    maybe = text.str.starts_with("{")
+    for mark, count in fewest.items():
+        maybe |= text.str.count_matches(mark, literal=True) >= count
+    return maybe
+
+
 def _find(line: str, known: list[RecordFormat]) -> Head | None:
     """The head that `line` is; one that names columns which no format knows belongs to the last resort."""
     found = find_head(line, known)

@@ -31,6 +31,9 @@ MAX_LINE_BYTES = 1 << 20
 MAX_CHUNK_LINES = 500_000
 """A chunk with more lines, and so with hardly anything in them, is handed on in parts."""
 
+FILE_BITS = 40
+"""Where the lines of several files are in one table, the bits of `line` from this one on tell the file, and those below its line."""
+
 _READ_BYTES = 256 << 10
 _PROBE_BYTES = 400
 
@@ -141,7 +144,7 @@ def rotated_set(path: str) -> str:
 
 def _rotation(path: str) -> tuple[str, int]:
     stem = re.sub(r"\.(gz|bz2|xz|zst|Z)$", "", path)
-    match = re.search(r"\.(\d{1,4})$", stem)
+    match = re.search(r"\.(\d{1,5})$", stem)
     return (stem[: match.start()], int(match.group(1))) if match else (stem, 0)
 
 
@@ -184,6 +187,11 @@ def _plain(stream: _Hashing, about: Input) -> Iterator[bytes]:
             head = stream.read()
     except compression.DamageError as error:
         about.problems.append(str(error))
+
+
+def encoding(text: bytes) -> str:
+    """Encoding of a text."""
+    return _encoding(text)[0]
 
 
 def _encoding(head: bytes) -> tuple[str, int]:
@@ -260,9 +268,18 @@ def read(path: str, about: Input, *, stdin: BinaryIO | None = None, chunk_bytes:
 
     Never raises for bad data: an unreadable file sets `about.unreadable` and `about.problems`.
     """
+    yield from chunks(whole(path, about, stdin=stdin), about, chunk_bytes=chunk_bytes)
+
+
+def whole(path: str, about: Input, *, stdin: BinaryIO | None = None) -> Iterator[bytes]:
+    """The decompressed bytes of one input, in pieces, hashed and counted as they go by; never raises for bad data, as `read`."""
     same = hashlib.sha256()
     try:
-        yield from chunks(_hashed(pieces(path, about, stdin=stdin), same, about), about, chunk_bytes=chunk_bytes)
+        for piece in pieces(path, about, stdin=stdin):
+            if about.compression != "none":
+                same.update(piece)
+            about.decompressed_bytes += len(piece)
+            yield piece
     finally:
         about.decompressed_sha256 = same.hexdigest() if about.compression != "none" else about.sha256
 
@@ -296,15 +313,6 @@ def pieces(path: str, about: Input, *, stdin: BinaryIO | None = None) -> Iterato
         about.bytes, about.sha256 = stream.size, stream.sha.hexdigest()
     if about.bytes == 0 and not about.unreadable:
         about.problems.append(mark("the file is empty"))
-
-
-def _hashed(pieces: Iterator[bytes], sha: hashlib._Hash, about: Input) -> Iterator[bytes]:
-    """The pieces as they are, hashed and counted on their way."""
-    for piece in pieces:
-        if about.compression != "none":
-            sha.update(piece)
-        about.decompressed_bytes += len(piece)
-        yield piece
 
 
 def chunks(

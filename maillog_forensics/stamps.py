@@ -6,7 +6,7 @@ import datetime as dt
 
 import polars as pl
 
-_EARLIEST, _LATEST = dt.datetime(1970, 1, 1), dt.datetime(2200, 1, 1)  # noqa: DTZ001  (no mail log is older or younger)
+EARLIEST, LATEST = dt.datetime(1970, 1, 1), dt.datetime(2200, 1, 1)  # noqa: DTZ001  (no mail log is older or younger)
 
 WALL: dict[str, pl.DataType | type[pl.DataType]] = {"_wall": pl.Datetime("us"), "_utc": pl.Boolean, "_yearless": pl.Boolean}
 """What a stamp says, until the clock of its file is settled: the time on the wall, whether it is UTC, whether the year is missing."""
@@ -73,7 +73,7 @@ def _leapless(text: pl.Expr) -> pl.Expr:
 
 def sane(time: pl.Expr) -> pl.Expr:
     """NULL for a time at which no mail log was written: a forged or broken stamp."""
-    return pl.when((time >= _EARLIEST) & (time < _LATEST)).then(time)
+    return pl.when((time >= EARLIEST) & (time < LATEST)).then(time)
 
 
 def _offset(text: pl.Expr) -> pl.Expr:

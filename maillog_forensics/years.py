@@ -48,7 +48,7 @@ class Years:
         last: dt.datetime = walls["_wall"].item(walls["line"].arg_max())
         known = self.last_wall or last
         first_wall, last_wall = walls["_wall"].min(), walls["_wall"].max()
-        if max(last_wall, known) - min(first_wall, known) < _HALF_A_YEAR:  # type: ignore[type-var, operator]
+        if max(last_wall, known) - min(first_wall, known) < HALF_A_YEAR:  # type: ignore[type-var, operator]
             self.last_wall = last
             return self.turns
         walls = walls.sort("line", maintain_order=True)
@@ -60,7 +60,8 @@ class Years:
         return walls.select("line", _turn=turn).unique("line", keep="last")
 
 
-_HALF_A_YEAR = dt.timedelta(days=183)
+HALF_A_YEAR = dt.timedelta(days=183)
+"""Stamps of one file that lie closer together cross no New Year."""
 
 
 def rollovers(wall: pl.Series) -> pl.Series:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from maillog_forensics import clock, intake, normalize, proofs, reading
 from maillog_forensics.errors import UsageError
@@ -208,3 +210,36 @@ def test_summer_time_that_begins_within_a_file_is_told_and_not_smoothed_away(tmp
     events, (named,) = normalized([str(tmp_path / "mainlog")], tz="Europe/Berlin")
     assert not named.about.problems
     assert events["time"].diff().drop_nulls().dt.total_minutes().unique().to_list() == [8]
+
+
+# polars knows the rules of summer time up to 2100
+WALLS = st.datetimes(dt.datetime(1999, 12, 31), dt.datetime(2001, 1, 2)) | st.datetimes(
+    dt.datetime(1969, 1, 1), dt.datetime(2099, 12, 31)
+)
+ZONES = st.sampled_from(["UTC", "in the stamps", "Europe/Berlin", "America/St_Johns", "Australia/Lord_Howe", "Asia/Manila"])
+
+
+@given(
+    WALLS,
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 3),
+    ZONES,
+    st.none() | st.integers(-50_000, 50_000),
+    st.none() | st.integers(1968, 2098),
+)
+@example(dt.datetime(2026, 3, 29, 2, 30), False, False, 0, "Europe/Berlin", None, None)
+@example(dt.datetime(2026, 10, 25, 2, 30), False, False, 0, "Europe/Berlin", None, None)
+@example(dt.datetime(2000, 2, 29, 12), False, True, 0, "UTC", 0, 2026)
+@example(dt.datetime(2200, 1, 1), False, False, 0, "UTC", None, None)
+@example(dt.datetime(1969, 12, 31), True, False, 0, "UTC", None, None)
+def test_one_stamp_gets_the_same_time_as_in_a_table(
+    wall: dt.datetime, is_utc: bool, is_yearless: bool, turn: int, zone: str, offset: int | None, year: int | None
+) -> None:
+    basis = clock.TimeBasis(zone, "", offset, year)
+    row = pl.DataFrame(
+        [(wall, is_utc, is_yearless, turn)],
+        {"_wall": pl.Datetime("us"), "_utc": pl.Boolean, "_yearless": pl.Boolean, "_turn": pl.Int32},
+        orient="row",
+    )
+    assert clock.moment(wall, is_utc, is_yearless, turn, basis, 3) == clock.settle(row, basis, 3)["time"][0]

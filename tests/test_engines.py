@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maillog_forensics import accounts, api, clock, intake, reading, schema, settlements
+from maillog_forensics import accounts, api, clock, intake, reading, schema, settlements, watches
 from maillog_forensics.engines import chosen, parts, wire
 from maillog_forensics.engines.telling import telling
 from maillog_forensics.errors import UsageError
@@ -163,7 +163,7 @@ START = dt.datetime(2000, 1, 1)
 )
 def test_a_few_rows_tell_the_clock_as_much_as_all(chunks: list[list[tuple[int, tuple[bool, bool]]]]) -> None:
     """Whatever jumps the stamps make: years, zones, leap days, first and last time."""
-    full, few = clock.Watch(), clock.Watch()
+    full, few = watches.Watch(), watches.Watch()
     line = 0
     for chunk in chunks:
         rows = [(line + n, START + dt.timedelta(hours=h), utc, yearless) for n, (h, (utc, yearless)) in enumerate(chunk)]

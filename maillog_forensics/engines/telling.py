@@ -8,11 +8,11 @@ from maillog_forensics import proofs
 
 _STRETCH_DAYS = 50
 _PROOFS = 80
-"""As many proving lines of one chunk as `clock.Watch` keeps at most."""
+"""As many proving lines of one chunk as `watches.Watch` keeps at most."""
 
 
 def telling(tables: list[pl.DataFrame]) -> list[pl.DataFrame]:
-    """The rows of one chunk's raw events from which `clock.Watch.see` learns the same as from all of them.
+    """The rows of one chunk's raw events from which `watches.Watch.see` learns the same as from all of them.
 
     Notes
     -----
