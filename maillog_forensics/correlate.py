@@ -215,25 +215,39 @@ def link(parts: list[Gathered]) -> Mail:
         until |= {host: max(at, until.get(host, at)) for host, at in part.until.items()}
         shift += part.messages.height
         del part
-    messages, deliveries, notices, attempts = (_emptied(tables) for tables in apart)
-    messages = messages.sort("first", "source", "line", "queue_id").with_row_index("mid")
+    attempts, notices = _whole(apart[3]), _whole(apart[2])
+    messages = _sorted(apart[0], "first", "source", "line", "queue_id").with_row_index("mid")
     number = messages.select("stay", "mid").sort("stay")["mid"]
-    deliveries = deliveries.with_columns(mid=number.gather(deliveries["stay"])).sort("mid", maintain_order=True)
+    apart[1][:] = [table.with_columns(mid=number.gather(table["stay"])).drop("stay") for table in apart[1]]
+    deliveries = _sorted(apart[1], "mid")
     notices = notices.with_columns(mid=number.gather(notices["stay"]))
     messages = _link(messages, deliveries, notices)
     return Mail(
         schema.conform(messages, MESSAGES, "messages"),
-        schema.conform(deliveries.drop("stay"), DELIVERIES, "deliveries"),
+        schema.conform(deliveries, DELIVERIES, "deliveries"),
         attempts.sort("time", "source", "line", "recipient", maintain_order=True),
         dict(sorted(until.items())),
     )
 
 
-def _emptied(tables: list[pl.DataFrame]) -> pl.DataFrame:
+def _whole(tables: list[pl.DataFrame]) -> pl.DataFrame:
     """The tables as one; the list lets go of them."""
     whole = pl.concat(tables, how="diagonal_relaxed")
     tables.clear()
     return whole
+
+
+def _sorted(tables: list[pl.DataFrame], *by: str) -> pl.DataFrame:
+    """As `_whole`, sorted; each column is let go of before the next is sorted, so that the table is never there twice."""
+    columns = _whole(tables).get_columns()
+    keys = pl.DataFrame([c for c in columns if c.name in by]).with_row_index("_at")
+    order = keys.sort(*by, "_at")["_at"]
+    del keys
+    columns.reverse()
+    done = []
+    while columns:
+        done.append(columns.pop().gather(order))
+    return pl.DataFrame(done)
 
 
 def _by_stay(keyed: pl.DataFrame) -> pl.DataFrame:
@@ -371,11 +385,18 @@ def _link(messages: pl.DataFrame, deliveries: pl.DataFrame, notices: pl.DataFram
         .group_by("mid")
         .agg(pl.col("parent").first(), pl.col("is_notification").any())
     )
-    by_id = messages.filter(pl.col("message_id").is_not_null()).group_by("message_id").agg(_parent=pl.col("mid").first())
+    meant = messages.select(message_id="reference").drop_nulls().unique()
+    by_id = messages.select("message_id", "mid").join(meant, on="message_id", how="semi", maintain_order="left")
+    by_id = by_id.group_by("message_id").agg(_parent=pl.col("mid").first())
+    answers = (
+        messages.select("mid", "reference")
+        .join(links, on="mid", how="left", maintain_order="left")
+        .join(by_id, left_on="reference", right_on="message_id", how="left", maintain_order="left")
+        .select("parent", "is_notification", "_parent")
+    )
     double = pl.col("sender").str.contains(r"(?i)^(double-bounce|mailer-daemon|postmaster)@").fill_null(False)
     return (
-        messages.join(links, on="mid", how="left")
-        .join(by_id, left_on="reference", right_on="message_id", how="left")
+        messages.hstack(answers)
         .with_columns(
             parent=pl.coalesce("parent", pl.when(pl.col("_parent") != pl.col("mid")).then("_parent")),
             is_notification=pl.col("is_notification").fill_null(False)
@@ -384,7 +405,6 @@ def _link(messages: pl.DataFrame, deliveries: pl.DataFrame, notices: pl.DataFram
             | (pl.col("sender").str.starts_with("double-bounce@").fill_null(False)),
         )
         .drop("_parent", "parent_queue_id", "is_report", "stay")
-        .sort("mid")
     )
 
 

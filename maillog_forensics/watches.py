@@ -98,6 +98,8 @@ def watch_each(tables: list[pl.DataFrame]) -> tuple[dict[int, Watch], list[pl.Da
     tables
         With `_turn`.
     """
+    if not tables:
+        return {}, []
     walls = pl.concat([t.select("_input", "line", *WALL) for t in tables])
     dated = pl.col("_yearless") & pl.col("_wall").is_not_null()
     wall, line = pl.col("_wall").filter(dated), pl.col("line").filter(dated)
