@@ -1,6 +1,7 @@
 """A real Spark cluster on loopback for tests, and the analyses that run on it.
 
-usage: python -m tests.clusters MASTER OUT [--pause] PATH[:PATH]...    (a findings file 0.json, 1.json … for each, in the folder OUT)
+usage: python -m tests.clusters MASTER OUT [--pause] PATH[:PATH]...
+(in the folder OUT for each a findings file 0.json, 1.json …, and the seconds it took in 0.seconds, 1.seconds …)
 """
 
 from __future__ import annotations
@@ -126,7 +127,9 @@ def main(master: str, out: str, *paths: str) -> None:
         spark._Job._gather = pausing  # type: ignore[method-assign]
     engine = chosen("spark", master)
     for number, several in enumerate(paths):
+        began = time.monotonic()
         found = api.analyze(several.split(":"), year=YEAR, engine=engine, keep_events=False).findings
+        Path(out, f"{number}.seconds").write_text(f"{time.monotonic() - began:.2f}")
         Path(out, f"{number}.json").write_text(json.dumps(document(found)))
 
 
