@@ -55,7 +55,7 @@ class Input:
     identity: tuple[int, int] | None = None
     """Device and inode of a file: a log that was rotated since is another one under the same name."""
     opened: str | None = None
-    """The path to open, where `path` is another name for it: standard input, a pipe, a name that is no UTF-8."""
+    """The path to open, where `path` is another name for it: standard input, a pipe, a name that is no UTF-8; or an object's URL."""
     lines: int = 0
     problems: list[str] = field(default_factory=list)
     """Sentences for a person: truncated, unreadable, empty …"""

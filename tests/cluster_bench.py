@@ -67,9 +67,9 @@ def recorded(folder: Path) -> int:
 
 def large(folder: Path, logs: Path) -> int:
     """Much traffic with all the samples' incidents, on a cluster, on one that loses a worker, and here."""
-    paths = f"{logs}:{SAMPLES}"
+    paths = f"{logs},{SAMPLES}"
     began = time.monotonic()
-    command = [sys.executable, "-m", "maillog_forensics", "analyze", *paths.split(":"), "--year", str(YEAR), "--quiet"]
+    command = [sys.executable, "-m", "maillog_forensics", "analyze", *paths.split(","), "--year", str(YEAR), "--quiet"]
     here = subprocess.Popen([*command, "--findings", str(folder / "local.json")])
     _, status, usage = os.wait4(here.pid, 0)
     here.returncode = os.waitstatus_to_exitcode(status)

@@ -1,7 +1,7 @@
 """A real Spark cluster on loopback for tests, and the analyses that run on it.
 
-usage: python -m tests.clusters MASTER OUT [--pause] PATH[:PATH]...
-(in the folder OUT for each a findings file 0.json, 1.json …, and the seconds it took in 0.seconds, 1.seconds …)
+usage: python -m tests.clusters MASTER OUT [--pause|--events] PATH[,PATH]...
+(in the folder OUT for each a findings file 0.json, 1.json …, the seconds it took in 0.seconds …, the events in 0.parquet …)
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ def document(findings: Findings) -> dict[str, Any]:
 class Cluster:
     """A master and two workers, each a process of its own group."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, env: dict[str, str] | None = None) -> None:
         pyspark = pytest.importorskip("pyspark", reason="PySpark is not installed (pip install '.[spark]')")
         if shutil.which("java") is None:
             pytest.skip("Java is not installed (apt-get install default-jre-headless)")
         self._spark = Path(pyspark.__file__).parent
-        self._folder = folder
+        self._folder, self._env = folder, env or dict(os.environ)
         port, page = _free_port(), _free_port()
         self.url = f"spark://127.0.0.1:{port}"
         self.processes = [self._start("master", "Master", "--host", "127.0.0.1", "--port", str(port), "--webui-port", str(page))]
@@ -54,10 +54,10 @@ class Cluster:
     def env(self) -> dict[str, str]:
         """The environment of a user of this cluster: small executors, everything on loopback."""
         small = "--conf spark.executor.memory=512m --conf spark.driver.memory=512m --conf spark.ui.enabled=false pyspark-shell"
-        return {**os.environ, "SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_SUBMIT_ARGS": small, "PYSPARK_PYTHON": sys.executable}
+        return {**self._env, "SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_SUBMIT_ARGS": small, "PYSPARK_PYTHON": sys.executable}
 
     def _start(self, name: str, role: str, *words: str) -> subprocess.Popen[bytes]:
-        env = {**os.environ, "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_DAEMON_MEMORY": "256m", "PYSPARK_PYTHON": sys.executable}
+        env = {**self._env, "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_DAEMON_MEMORY": "256m", "PYSPARK_PYTHON": sys.executable}
         env["SPARK_HOME"] = str(self._spark)
         command = [str(self._spark / "bin" / "spark-class"), f"org.apache.spark.deploy.{role.lower()}.{role}", *words]
         with open(self._folder / f"{name}.log", "wb") as log:
@@ -111,11 +111,11 @@ def _free_port() -> int:
 
 def main(master: str, out: str, *paths: str) -> None:
     """Analyze each set of paths in one session; with --pause, wait for the file `go` when the events are settled."""
-    from maillog_forensics import api
+    from maillog_forensics import api, writers
     from maillog_forensics.engines import chosen, spark
 
-    if paths[0] == "--pause":
-        paths = paths[1:]
+    option = paths[0] if paths[0].startswith("--") else ""
+    if option == "--pause":
         gather = spark._Job._gather
 
         def pausing(self: Any, *args: Any) -> Any:
@@ -126,11 +126,13 @@ def main(master: str, out: str, *paths: str) -> None:
 
         spark._Job._gather = pausing  # type: ignore[method-assign]
     engine = chosen("spark", master)
-    for number, several in enumerate(paths):
+    for number, several in enumerate(paths[bool(option) :]):
         began = time.monotonic()
-        found = api.analyze(several.split(":"), year=YEAR, engine=engine, keep_events=False).findings
+        result = api.analyze(several.split(","), year=YEAR, engine=engine, keep_events=option == "--events")
+        if option == "--events":
+            writers.write_events(result.events, str(Path(out, f"{number}.parquet")))
         Path(out, f"{number}.seconds").write_text(f"{time.monotonic() - began:.2f}")
-        Path(out, f"{number}.json").write_text(json.dumps(document(found)))
+        Path(out, f"{number}.json").write_text(json.dumps(document(result.findings)))
 
 
 if __name__ == "__main__":
