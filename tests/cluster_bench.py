@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,36 @@ def recorded(folder: Path) -> int:
     return faults
 
 
+class Peaks:
+    """The most memory (MiB) that one process of each program had on a cluster while this lasts."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._sessions = {p.pid for p in cluster.processes}
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self.mib: dict[str, int] = {}
+
+    def __enter__(self) -> Peaks:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.5):
+            for place in Path("/proc").glob("[0-9]*"):
+                try:
+                    name, _, rest = (place / "stat").read_text().rpartition(") ")
+                    fields = rest.split()
+                except OSError:
+                    continue  # it ended just now
+                if int(fields[3]) in self._sessions:
+                    kind = name.partition("(")[2]
+                    self.mib[kind] = max(self.mib.get(kind, 0), int(fields[21]) * os.sysconf("SC_PAGESIZE") >> 20)
+
+
 def large(folder: Path, logs: Path) -> int:
     """Much traffic with all the samples' incidents, on a cluster, on one that loses a worker, and here."""
     paths = f"{logs},{SAMPLES}"
@@ -82,19 +113,21 @@ def large(folder: Path, logs: Path) -> int:
         out = started(folder / name)
         cluster = Cluster(started(out / "cluster"))
         try:
-            if name == "whole":
-                ended(cluster.start(out, paths), out)
-            else:
-                job = cluster.start(out, "--pause", paths)
-                while not (out / "settled").exists():
-                    assert job.poll() is None, (out / "said").read_text()
-                    time.sleep(0.5)
-                cluster.kill(1)
-                (out / "go").touch()
+            with Peaks(cluster) as peaks:
+                job = cluster.start(out, *(["--pause"] if name == "killed" else []), paths)
+                if name == "killed":
+                    while not (out / "settled").exists():
+                        assert job.poll() is None, (out / "said").read_text()
+                        time.sleep(0.5)
+                    cluster.kill(1)
+                    (out / "go").touch()
+                _, status, usage = os.wait4(job.pid, 0)
+                job.returncode = os.waitstatus_to_exitcode(status)
                 ended(job, out)
         finally:
             cluster.stop()
         faults += told(f"large, {name}", logs, out, local, seconds)
+        print(f"peak MiB: driver's Python {usage.ru_maxrss >> 10}, of the workers' processes {peaks.mib}", flush=True)
     return faults
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -197,7 +196,7 @@ def _told(
         if one.tables:
             yield wire.pack(one.tables, part.number, settings.buckets)
     whole = _anywhere(about, part.log) if about else None
-    yield wire.told(part.number, pickle.dumps(PartTold(part.number, part.order, tuple(told), whole, form)))
+    yield wire.told(part.number, wire.dumps(PartTold(part.number, part.order, tuple(told), whole, form)))
 
 
 def _cut_out(part: Part, settings: Settings) -> Iterator[intake.RawChunk]:

@@ -29,7 +29,7 @@ from maillog_forensics.spool import Spool
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-BUCKET_LOG_BYTES = 256 << 20
+BUCKET_LOG_BYTES = 64 << 20
 """Bytes of log for each bucket of queue ids: what a worker holds at once is some of that."""
 
 _SETTINGS = {
@@ -206,23 +206,21 @@ class _Job:
         events = raw.where(f"{wire.TOLD} is null")
         # PySpark reads type hints, and fails over those of a partial function
         done = events.groupBy(wire.BUCKET).applyInArrow(lambda table: workers.gather(shared, table), workers.GATHERED)
-        if self._events is None:
-            return _found(done)
         from pyspark import StorageLevel
 
-        done = done.persist(StorageLevel.DISK_ONLY)  # messages at once, then events bucket by bucket: those may be many
+        done = done.persist(StorageLevel.DISK_ONLY)  # they come to the driver one by one: its JVM can't hold them all
         try:
-            found = _found(done)
-            for row in done.where("events is not null").select("events").toLocalIterator():
-                self._events.add(pl.read_ipc(bytes(row[0])))
+            done.count()  # on all workers at once, not bucket by bucket
+            found = [
+                (row[0], pickle.loads(bytes(row[1])))
+                for row in done.where("found is not null").select("bucket", "found").toLocalIterator()
+            ]
+            if self._events is not None:
+                for row in done.where("events is not null").select("events").toLocalIterator():
+                    self._events.add(pl.read_ipc(bytes(row[0])))
         finally:
             done.unpersist()
-        return found
-
-
-def _found(done: DataFrame) -> list[tuple[buckets.Bucket, dict[int, int]]]:
-    rows = done.where("found is not null").select("bucket", "found").collect()
-    return [pickle.loads(bytes(row[1])) for row in sorted(rows, key=lambda row: row[0])]
+        return [told for _, told in sorted(found, key=lambda pair: pair[0])]
 
 
 def _turns(tables: list[pl.DataFrame], number: int) -> pl.DataFrame:

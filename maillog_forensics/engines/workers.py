@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import io
 import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -72,14 +71,8 @@ def gather(shared: Broadcast[Context], table: pa.Table) -> pa.Table:
     settled = settlements.settled([raw], context.settlements, undated)
     kept = Spool() if context.keep_events else None
     bucket = buckets.fill(settled, context.copies, context.since, context.until, kept)
-    rows = [{"found": pickle.dumps((bucket, undated))}]
+    rows = [{"found": wire.dumps((bucket, undated))}]
     if kept is not None:
-        rows += [{"events": _ipc(piece)} for (t,) in kept.batches() for piece in t.iter_slices(_PIECE_ROWS)]
+        rows += [{"events": wire.ipc(piece)} for (t,) in kept.batches() for piece in t.iter_slices(_PIECE_ROWS)]
     number = table.column(wire.BUCKET)[0].as_py()
     return pl.DataFrame([{"bucket": number, **row} for row in rows], schema=_GATHERED).to_arrow()
-
-
-def _ipc(table: pl.DataFrame) -> bytes:
-    file = io.BytesIO()
-    table.write_ipc(file, compression="zstd")
-    return file.getvalue()
