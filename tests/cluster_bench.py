@@ -66,16 +66,17 @@ def recorded(folder: Path) -> int:
     return faults
 
 
-class Peaks:
-    """The most memory (MiB) that one process of each program had on a cluster while this lasts."""
+class Usage:
+    """What the processes of a cluster take while this lasts, by the name of the program: CPU seconds in all, most MiB of one."""
 
-    def __init__(self, cluster: Cluster) -> None:
-        self._sessions = {p.pid for p in cluster.processes}
+    def __init__(self, sessions: set[int]) -> None:
+        self._sessions = sessions
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch)
-        self.mib: dict[str, int] = {}
+        self._seconds: dict[tuple[str, str], float] = {}
+        self._mib: dict[str, int] = {}
 
-    def __enter__(self) -> Peaks:
+    def __enter__(self) -> Usage:
         self._thread.start()
         return self
 
@@ -83,17 +84,24 @@ class Peaks:
         self._done.set()
         self._thread.join()
 
+    def __str__(self) -> str:
+        cpu = {name: sum(s for (n, _), s in self._seconds.items() if n == name) for name in sorted(self._mib)}
+        return ", ".join(f"{name} cpu {cpu[name]:.0f} s, peak {mib} MiB" for name, mib in sorted(self._mib.items()))
+
     def _watch(self) -> None:
         while not self._done.wait(0.5):
             for place in Path("/proc").glob("[0-9]*"):
                 try:
-                    name, _, rest = (place / "stat").read_text().rpartition(") ")
-                    fields = rest.split()
+                    head, _, rest = (place / "stat").read_text().rpartition(") ")
                 except OSError:
                     continue  # it ended just now
-                if int(fields[3]) in self._sessions:
-                    kind = name.partition("(")[2]
-                    self.mib[kind] = max(self.mib.get(kind, 0), int(fields[21]) * os.sysconf("SC_PAGESIZE") >> 20)
+                fields = rest.split()  # as in proc(5), from the state on
+                if int(fields[3]) not in self._sessions:
+                    continue
+                name = head.partition("(")[2]
+                ticks = int(fields[11]) + int(fields[12])
+                self._seconds[name, place.name] = ticks / os.sysconf("SC_CLK_TCK")
+                self._mib[name] = max(self._mib.get(name, 0), int(fields[21]) * os.sysconf("SC_PAGESIZE") >> 20)
 
 
 def large(folder: Path, logs: Path) -> int:
@@ -113,7 +121,7 @@ def large(folder: Path, logs: Path) -> int:
         out = started(folder / name)
         cluster = Cluster(started(out / "cluster"))
         try:
-            with Peaks(cluster) as peaks:
+            with Usage({p.pid for p in cluster.processes}) as used:
                 job = cluster.start(out, *(["--pause"] if name == "killed" else []), paths)
                 if name == "killed":
                     while not (out / "settled").exists():
@@ -127,7 +135,8 @@ def large(folder: Path, logs: Path) -> int:
         finally:
             cluster.stop()
         faults += told(f"large, {name}", logs, out, local, seconds)
-        print(f"peak MiB: driver's Python {usage.ru_maxrss >> 10}, of the workers' processes {peaks.mib}", flush=True)
+        seconds_there = usage.ru_utime + usage.ru_stime
+        print(f"driver: Python cpu {seconds_there:.0f} s, peak {usage.ru_maxrss >> 10} MiB; workers: {used}", flush=True)
     return faults
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import json
 import os
 import signal
@@ -98,6 +99,14 @@ def test_a_reader_that_has_enough_ends_the_pipe_without_a_word(samples: Path, na
     result = subprocess.run(["bash", "-c", f"({words}) | head -2", sys.executable], capture_output=True, check=False)
     assert len([json.loads(line) for line in result.stdout.splitlines()]) == 2
     assert result.stderr == b"rc 0\n"
+
+
+def test_a_pipe_is_as_old_as_now_where_its_stamps_carry_no_year(samples: Path) -> None:
+    """What a log shipper hands on is not of 1970."""
+    log = (samples / "quiet_day" / "mx1.alpha.example.mail.log").read_bytes()
+    result = subprocess.run([*ENTRY, "normalize", "-", "-o", "-"], input=log, capture_output=True, check=True)
+    age = dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(json.loads(result.stdout.splitlines()[-1])["time"])
+    assert dt.timedelta(days=-1) <= age < dt.timedelta(days=366)
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_no_file(samples: Path) -> None:
