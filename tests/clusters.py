@@ -22,6 +22,7 @@ import pytest
 from maillog_forensics.findings import Findings, write
 
 YEAR = 2026
+_PATIENCE_S = 600  # a machine that has much else to do
 
 
 def document(findings: Findings) -> dict[str, Any]:
@@ -42,11 +43,19 @@ class Cluster:
         self._folder, self._env = folder, env or dict(os.environ)
         port, page = _free_port(), _free_port()
         self.url = f"spark://127.0.0.1:{port}"
+        self.processes: list[subprocess.Popen[bytes]] = []
+        try:
+            self._begin(port, page)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _begin(self, port: int, page: int) -> None:
         self.processes = [self._start("master", "Master", "--host", "127.0.0.1", "--port", str(port), "--webui-port", str(page))]
         self._wait(self.url, port)
         for name in ("worker-1", "worker-2"):
             words = ("--host", "127.0.0.1", "--webui-port", str(_free_port()), "--cores", "1", "--memory", "1g", "--work-dir")
-            self.processes.append(self._start(name, "Worker", *words, str(folder / name), self.url))
+            self.processes.append(self._start(name, "Worker", *words, str(self._folder / name), self.url))
         for name in ("worker-1", "worker-2"):
             self._until(name, "Successfully registered with master")
 
@@ -64,7 +73,7 @@ class Cluster:
             return subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
 
     def _wait(self, what: str, port: int) -> None:
-        end = time.monotonic() + 90
+        end = time.monotonic() + _PATIENCE_S
         while time.monotonic() < end:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
@@ -73,7 +82,7 @@ class Cluster:
         raise AssertionError(f"{what} does not answer")
 
     def _until(self, name: str, words: str) -> None:
-        end = time.monotonic() + 90
+        end = time.monotonic() + _PATIENCE_S
         while time.monotonic() < end:
             if words in (self._folder / f"{name}.log").read_text("utf-8", "replace"):
                 return

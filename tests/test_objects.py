@@ -50,6 +50,19 @@ def test_what_is_found_in_a_store_is_what_is_found_on_disk(store: dict[str, str]
     assert told[0] == told[1] != []
 
 
+def test_a_report_and_findings_are_written_to_a_store(store: dict[str, str], samples: Path) -> None:
+    words = ["--report", "s3://lake/out/r.html", "--findings", "s3://lake/out/f.json", "--summary", "s3://lake/out/s.json"]
+    result = run(store, "analyze", str(samples / "loop_postfix_exim"), *words, "--quiet")
+    assert result.returncode == 0, said(result)
+
+    def body(key: str) -> bytes:
+        return bytes(s3(store).get_object(Bucket="lake", Key=key)["Body"].read())
+
+    assert len(json.loads(body("out/f.json"))["incidents"]) == 1
+    assert json.loads(body("out/s.json"))["outputs"] == ["s3://lake/out/f.json", "s3://lake/out/r.html"]
+    assert body("out/r.html").startswith(b"<!doctype html>")
+
+
 @pytest.mark.parametrize("kind", ["parquet", "arrow", "jsonl", "csv"])
 def test_an_object_is_the_file_byte_for_byte(store: dict[str, str], samples: Path, tmp_path: Path, kind: str) -> None:
     local = tmp_path / f"e.{kind}"
