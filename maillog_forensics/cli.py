@@ -80,7 +80,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No summary and no progress
 def analyze(
     paths: Annotated[
         list[str] | None,
-        typer.Argument(metavar="PATH...", help="Log files, directories, globs, or - for standard input."),
+        typer.Argument(metavar="PATH...", help="Log files, directories, globs, s3://bucket/prefix, or - for standard input."),
     ] = None,
     archive: Annotated[
         Path | None, typer.Option("--archive", metavar="DIR", help="Look at what 'daily' has archived there, instead of logs.")

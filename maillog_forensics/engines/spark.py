@@ -102,7 +102,7 @@ def _session(master: str | None) -> SparkSession:
 
 
 def _first_words(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip(" :") for line in text.splitlines() if line.strip(" :")]
     told = [line for line in lines if "Error" in line or "Exception" in line] or lines or ["no reason told"]
     return told[-1 if "Traceback" in text else 0][:200]
 
