@@ -62,8 +62,14 @@ class Cluster:
     @property
     def env(self) -> dict[str, str]:
         """The environment of a user of this cluster: small executors, everything on loopback."""
-        small = "--conf spark.executor.memory=512m --conf spark.driver.memory=512m --conf spark.ui.enabled=false pyspark-shell"
-        return {**self._env, "SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_SUBMIT_ARGS": small, "PYSPARK_PYTHON": sys.executable}
+        small = "--conf spark.executor.memory=512m --conf spark.driver.memory=512m --conf spark.ui.enabled=false"
+        patient = "--conf spark.network.timeout=600s pyspark-shell"  # a machine that has much else to do
+        return {
+            **self._env,
+            "SPARK_LOCAL_IP": "127.0.0.1",
+            "PYSPARK_SUBMIT_ARGS": f"{small} {patient}",
+            "PYSPARK_PYTHON": sys.executable,
+        }
 
     def _start(self, name: str, role: str, *words: str) -> subprocess.Popen[bytes]:
         env = {**self._env, "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_DAEMON_MEMORY": "256m", "PYSPARK_PYTHON": sys.executable}
