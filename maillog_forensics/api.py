@@ -183,7 +183,7 @@ def analyze(
     allowed = allowing.read(allow) if allow else []
     began, clock = dt.datetime.now(dt.UTC), time.monotonic()
     kept = Spool() if keep_events else None
-    with spooled(paths) as (real, shown):
+    with spooled(paths, only_names=engine is not None) as (real, shown):
         request = Request(real, tz, year, format, parsers, progress, shown, on_unrecognised, budget(memory_bytes))
         done, problems = (engine or gathered)(request, since, until, kept)
         lines = Lines({r.about.path: r.about for r in done.reports})
@@ -291,15 +291,15 @@ def _iso(time: dt.datetime | None) -> str | None:
 
 
 @contextmanager
-def spooled(paths: list[str]) -> Iterator[tuple[list[str], dict[str, str]]]:
+def spooled(paths: list[str], *, only_names: bool = False) -> Iterator[tuple[list[str], dict[str, str]]]:
     """Paths that can be read more than once, and what to call those that are stand-ins, while the context lasts.
 
-    Standard input and pipes are kept in temporary files, since evidence is read a second time, and so are objects of a store;
-    names that are no UTF-8 are written with escapes.
+    Standard input and pipes are kept in temporary files, since evidence is read a second time, and so are objects of a store
+    (`only_names`: without their content, see `objects.fetched`); names that are no UTF-8 are written with escapes.
     """
     real = []
     with ExitStack() as stack:
-        here, shown = stack.enter_context(objects.fetched(paths))
+        here, shown = stack.enter_context(objects.fetched(paths, only_names=only_names))
         for path in here:
             if path == "-" or (os.path.exists(path) and stat.S_ISFIFO(os.stat(path).st_mode)):
                 copy = stack.enter_context(tempfile.NamedTemporaryFile(prefix="maillog-forensics-"))

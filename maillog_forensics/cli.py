@@ -80,14 +80,14 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No summary and no progress
 def analyze(
     paths: Annotated[
         list[str] | None,
-        typer.Argument(metavar="PATH...", help="Log files, directories, globs, or - for standard input."),
+        typer.Argument(metavar="PATH...", help="Log files, directories, globs, s3://bucket/prefix, or - for standard input."),
     ] = None,
     archive: Annotated[
         Path | None, typer.Option("--archive", metavar="DIR", help="Look at what 'daily' has archived there, instead of logs.")
     ] = None,
-    report: Annotated[Path | None, typer.Option("--report", metavar="FILE.html", help="Write the incident report.")] = None,
+    report: Annotated[str | None, typer.Option("--report", metavar="FILE.html", help="Write the incident report.")] = None,
     findings: Annotated[
-        Path | None,
+        str | None,
         typer.Option("--findings", metavar="FILE.json", help="Write everything found as JSON (- for standard output)."),
     ] = None,
     events: Annotated[str | None, typer.Option("--events", metavar="FILE.parquet", help="Write the events table.")] = None,
@@ -147,6 +147,8 @@ def analyze(
         )
     if events:
         writers.Output(events).check()
+    for place in filter(None, (findings, report, summary)):
+        writers.check_place(place)
     with run_summary.Watch(summary, _command()) as watch:
         with Progress(quiet) as bar, writers.strange_lines(unrecognised) as strange:
             result = (
@@ -181,20 +183,20 @@ def analyze(
         if findings:
             from maillog_forensics.findings import write
 
-            writers.write_text(write(found), str(findings))
-            watch.wrote(str(findings))
+            writers.write_text(write(found), findings)
+            watch.wrote(findings)
         if report:
             from maillog_forensics.report import render as render_html
 
             with timing.stage("report"):
-                writers.write_text(render_html(found, lang=lang), str(report))
-            watch.wrote(str(report))
+                writers.write_text(render_html(found, lang=lang), report)
+            watch.wrote(report)
         if profile:
             typer.echo(timing.told(), err=True)
         if not quiet:
             from maillog_forensics.terminal import summary as in_words
 
-            typer.echo(in_words(found, lang=lang), err=findings is not None and str(findings) == "-")
+            typer.echo(in_words(found, lang=lang), err=findings == "-")
             if report:
                 typer.echo(f"Report: {report}", err=True)
         watch.need_mail()
@@ -257,7 +259,7 @@ def render(
         Path, typer.Argument(metavar="FINDINGS.json", help="A findings file, as 'analyze --findings' writes it.")
     ],
     output: Annotated[
-        Path,
+        str,
         typer.Option(
             "-o",
             "--output",
@@ -287,9 +289,9 @@ def render(
     if letter:
         from maillog_forensics.plain import letter as write_letter
 
-        writers.write_text(write_letter(document, letter, masked=not unmasked, lang=lang), str(output))
+        writers.write_text(write_letter(document, letter, masked=not unmasked, lang=lang), output)
         return
-    writers.write_text(rendered(document, ending(output.name), print_variant=print_variant, lang=lang), str(output))
+    writers.write_text(rendered(document, ending(output), print_variant=print_variant, lang=lang), output)
 
 
 @app.command()
@@ -344,6 +346,8 @@ def normalize(
 
     wanted = writers.Output(output, schema, to, names(partition_by))
     wanted.check()
+    if summary:
+        writers.check_place(summary)
     with (
         run_summary.Watch(summary, _command()) as watch,
         writers.strange_lines(unrecognised) as strange,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 
-from maillog_forensics import sources
+from maillog_forensics import objects, sources
 from maillog_forensics.findings import Evidence
 from maillog_forensics.sources import Input
 
@@ -31,7 +31,10 @@ class Lines:
             self._wanted.setdefault(source, set()).add((line, offset))
 
     def fetch(self) -> None:
-        """Read the wanted lines: plain files by seeking, compressed ones in one more pass up to the last line wanted."""
+        """Read the wanted lines: plain files by seeking, compressed ones in one more pass up to the last line wanted.
+
+        Objects of a store that were read elsewhere (`Input.opened` is then a URL) are read in the same two ways.
+        """
         for source, places in sorted(self._wanted.items()):
             about = self._inputs.get(source)
             missing = {(n, o) for n, o in places if (source, n) not in self._texts}
@@ -55,6 +58,8 @@ class Lines:
 def _found(about: Input) -> str | None:
     """Where the file stands that was read: under its name, or, where it was rotated since, beside it; None where it is gone."""
     path = about.opened or about.path
+    if about.opened and objects.is_url(about.opened):
+        return path
     for candidate in (path, *_beside(path)):
         try:
             status = os.stat(candidate)
@@ -76,21 +81,33 @@ def _beside(path: str) -> Iterator[str]:
 def _seek(path: str, about: Input, places: set[tuple[int, int]]) -> dict[int, str]:
     out = {}
     newline = "\n".encode(about.encoding)
-    try:
-        with open(path, "rb") as file:
-            for line, offset in sorted(places):
-                file.seek(offset)
-                raw = file.read(MAX_TEXT * 4)
-                end = raw.find(newline)
-                while end >= 0 and len(newline) == 2 and end % 2:
-                    end = raw.find(newline, end + 1)
-                out[line] = (raw[:end] if end >= 0 else raw).decode(about.encoding, "backslashreplace").rstrip("\r\n")
-    except OSError:
-        return out  # the file is gone: evidence keeps file, line and offset
+    wanted = sorted(places)
+    for (line, _), raw in zip(wanted, _spans(path, about, [offset for _, offset in wanted])):
+        end = raw.find(newline)
+        while end >= 0 and len(newline) == 2 and end % 2:
+            end = raw.find(newline, end + 1)
+        out[line] = (raw[:end] if end >= 0 else raw).decode(about.encoding, "backslashreplace").rstrip("\r\n")
     return out
 
 
+def _spans(path: str, about: Input, offsets: list[int]) -> Iterator[bytes]:
+    """What stands at each offset, longer than any text that is shown."""
+    if objects.is_url(path):
+        yield from objects.spans(path, [(at, min(at + MAX_TEXT * 4, about.bytes)) for at in offsets])
+        return
+    try:
+        with open(path, "rb") as file:
+            for offset in offsets:
+                file.seek(offset)
+                yield file.read(MAX_TEXT * 4)
+    except OSError:
+        return  # the file is gone: evidence keeps file, line and offset
+
+
 def _stream(path: str, about: Input, places: set[tuple[int, int]]) -> dict[int, str]:
+    if objects.is_url(path):
+        with objects.copied(path) as place:
+            return _stream(place, about, places)
     wanted = {line for line, _ in places}
     last = max(wanted)
     out: dict[int, str] = {}

@@ -37,11 +37,16 @@ def is_url(path: str) -> bool:
 
 
 @contextmanager
-def fetched(paths: list[str]) -> Iterator[tuple[list[str], dict[str, str]]]:
+def fetched(paths: list[str], *, only_names: bool = False) -> Iterator[tuple[list[str], dict[str, str]]]:
     """The paths, with a folder in place of each URL, and the URL of each file in it; the folders go with the context.
 
     A URL is an object, a prefix (everything below it) or a glob. The files' paths end like the objects' keys, since names of
     files and folders tell hosts, days and rotation, and they have the objects' time.
+
+    Parameters
+    ----------
+    only_names
+        The files are stand-ins of the objects' length without content, for whoever has the objects read elsewhere.
 
     Raises
     ------
@@ -57,33 +62,96 @@ def fetched(paths: list[str]) -> Iterator[tuple[list[str], dict[str, str]]]:
         for number, path in enumerate(paths):
             if is_url(path):
                 folder = Path(scratch, f"{number:06d}")
-                try:
-                    with _plainly(path):
-                        shown |= _fetch(path, folder)
-                except _StoreError as error:
-                    raise NoInputError(str(error)) from error
+                with _reading(path):
+                    shown |= _fetch(path, folder, only_names)
                 path = str(folder)
             here.append(path)
         yield here, shown
 
 
-def _fetch(url: str, folder: Path) -> dict[str, str]:
-    import obstore
+@contextmanager
+def copied(url: str) -> Iterator[str]:
+    """A file with the content and the time of one object, whose path ends like its key; it goes with the context.
 
+    Raises
+    ------
+    NoInputError
+        As in `fetched`.
+    """
+    root, bucket, key = _split(url)
+    with tempfile.TemporaryDirectory(prefix="maillog-forensics-") as scratch:
+        with _reading(url):
+            import obstore
+
+            store = _store(root)
+            found = obstore.head(store, key)
+            place = _place(Path(scratch), bucket, found)
+            _download(store, found, place)
+        yield str(place)
+
+
+def spans(url: str, places: list[tuple[int, int]]) -> list[bytes]:
+    """The bytes of one object from each begin to each end.
+
+    Raises
+    ------
+    NoInputError
+        As in `fetched`.
+    """
+    root, _, key = _split(url)
+    with _reading(url):
+        import obstore
+
+        starts, ends = zip(*places)
+        return [bytes(b) for b in obstore.get_ranges(_store(root), key, starts=starts, ends=ends)]
+
+
+@contextmanager
+def _reading(url: str) -> Iterator[None]:
+    try:
+        with _plainly(url):
+            yield
+    except _StoreError as error:
+        raise NoInputError(str(error)) from error
+
+
+def _fetch(url: str, folder: Path, only_names: bool) -> dict[str, str]:
     root, bucket, key = _split(url)
     store = _store(root)
     files: dict[str, str] = {}
     for found in _listed(store, key):
-        place = folder.joinpath(bucket, *(part for part in found["path"].split("/") if part not in ("", ".", "..")))
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with place.open("wb") as file:
-            for piece in obstore.get(store, found["path"]).stream(min_chunk_size=8 << 20):
-                file.write(piece)
-        os.utime(place, (found["last_modified"].timestamp(),) * 2)  # the clock of yearless stamps looks at it
+        place = _place(folder, bucket, found)
+        if only_names:
+            place.touch()
+            os.truncate(place, found["size"])
+            _dated(place, found)
+        else:
+            _download(store, found, place)
         files[str(place)] = f"{root}/{found['path']}"
     if not files:
         raise NoInputError(f"{url}: no such object; check the spelling, or name the prefix that holds the logs")
     return files
+
+
+def _place(folder: Path, bucket: str, found: Any) -> Path:
+    """Where the file of an object stands; what its key says can't leave the folder."""
+    place = folder.joinpath(bucket, *(part for part in found["path"].split("/") if part not in ("", ".", "..")))
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return place
+
+
+def _download(store: ObjectStore, found: Any, place: Path) -> None:
+    import obstore
+
+    with place.open("wb") as file:
+        for piece in obstore.get(store, found["path"]).stream(min_chunk_size=8 << 20):
+            file.write(piece)
+    _dated(place, found)
+
+
+def _dated(place: Path, found: Any) -> None:
+    """Give the file the object's time: the clock of yearless stamps looks at it."""
+    os.utime(place, (found["last_modified"].timestamp(),) * 2)
 
 
 def _listed(store: ObjectStore, key: str) -> list[Any]:

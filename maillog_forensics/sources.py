@@ -13,6 +13,7 @@ import os
 import re
 import stat
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
@@ -50,12 +51,13 @@ class Input:
     decompressed_bytes: int = 0
     decompressed_sha256: str = ""
     modified: float | None = None
+    """When it was last written (POSIX seconds); of standard input known when it ends."""
     packed: float | None = None
     """Modification time (POSIX seconds) that a gzip header remembers of what was packed."""
     identity: tuple[int, int] | None = None
     """Device and inode of a file: a log that was rotated since is another one under the same name."""
     opened: str | None = None
-    """The path to open, where `path` is another name for it: standard input, a pipe, a name that is no UTF-8."""
+    """The path to open, where `path` is another name for it: standard input, a pipe, a name that is no UTF-8; or an object's URL."""
     lines: int = 0
     problems: list[str] = field(default_factory=list)
     """Sentences for a person: truncated, unreadable, empty …"""
@@ -308,11 +310,22 @@ def pieces(path: str, about: Input, *, stdin: BinaryIO | None = None) -> Iterato
         about.unreadable = stream.size == 0
         about.problems.append(f"reading stopped: {error.strerror or error}")
     finally:
-        if path != "-":
+        if path == "-":
+            about.modified = _last_written(raw)
+        else:
             raw.close()
         about.bytes, about.sha256 = stream.size, stream.sha.hexdigest()
     if about.bytes == 0 and not about.unreadable:
         about.problems.append(mark("the file is empty"))
+
+
+def _last_written(stream: BinaryIO) -> float | None:
+    """When standard input was written at the latest (POSIX seconds): a pipe until now, what is no real stream never."""
+    try:
+        status = os.fstat(stream.fileno())
+    except OSError:
+        return None
+    return status.st_mtime if stat.S_ISREG(status.st_mode) else time.time()
 
 
 def chunks(

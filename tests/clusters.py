@@ -1,6 +1,7 @@
 """A real Spark cluster on loopback for tests, and the analyses that run on it.
 
-usage: python -m tests.clusters MASTER OUT [--pause] PATH[:PATH]...    (a findings file 0.json, 1.json … for each, in the folder OUT)
+usage: python -m tests.clusters MASTER OUT [--pause|--events] PATH[,PATH]...
+(in the folder OUT for each a findings file 0.json, 1.json …, the seconds it took in 0.seconds …, the events in 0.parquet …)
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import pytest
 from maillog_forensics.findings import Findings, write
 
 YEAR = 2026
+_PATIENCE_S = 600  # a machine that has much else to do
 
 
 def document(findings: Findings) -> dict[str, Any]:
@@ -33,37 +35,51 @@ def document(findings: Findings) -> dict[str, Any]:
 class Cluster:
     """A master and two workers, each a process of its own group."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, env: dict[str, str] | None = None) -> None:
         pyspark = pytest.importorskip("pyspark", reason="PySpark is not installed (pip install '.[spark]')")
         if shutil.which("java") is None:
             pytest.skip("Java is not installed (apt-get install default-jre-headless)")
         self._spark = Path(pyspark.__file__).parent
-        self._folder = folder
+        self._folder, self._env = folder, env or dict(os.environ)
         port, page = _free_port(), _free_port()
         self.url = f"spark://127.0.0.1:{port}"
+        self.processes: list[subprocess.Popen[bytes]] = []
+        try:
+            self._begin(port, page)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _begin(self, port: int, page: int) -> None:
         self.processes = [self._start("master", "Master", "--host", "127.0.0.1", "--port", str(port), "--webui-port", str(page))]
         self._wait(self.url, port)
         for name in ("worker-1", "worker-2"):
             words = ("--host", "127.0.0.1", "--webui-port", str(_free_port()), "--cores", "1", "--memory", "1g", "--work-dir")
-            self.processes.append(self._start(name, "Worker", *words, str(folder / name), self.url))
+            self.processes.append(self._start(name, "Worker", *words, str(self._folder / name), self.url))
         for name in ("worker-1", "worker-2"):
             self._until(name, "Successfully registered with master")
 
     @property
     def env(self) -> dict[str, str]:
         """The environment of a user of this cluster: small executors, everything on loopback."""
-        small = "--conf spark.executor.memory=512m --conf spark.driver.memory=512m --conf spark.ui.enabled=false pyspark-shell"
-        return {**os.environ, "SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_SUBMIT_ARGS": small, "PYSPARK_PYTHON": sys.executable}
+        small = "--conf spark.executor.memory=512m --conf spark.driver.memory=512m --conf spark.ui.enabled=false"
+        patient = "--conf spark.network.timeout=600s pyspark-shell"  # a machine that has much else to do
+        return {
+            **self._env,
+            "SPARK_LOCAL_IP": "127.0.0.1",
+            "PYSPARK_SUBMIT_ARGS": f"{small} {patient}",
+            "PYSPARK_PYTHON": sys.executable,
+        }
 
     def _start(self, name: str, role: str, *words: str) -> subprocess.Popen[bytes]:
-        env = {**os.environ, "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_DAEMON_MEMORY": "256m", "PYSPARK_PYTHON": sys.executable}
+        env = {**self._env, "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_DAEMON_MEMORY": "256m", "PYSPARK_PYTHON": sys.executable}
         env["SPARK_HOME"] = str(self._spark)
         command = [str(self._spark / "bin" / "spark-class"), f"org.apache.spark.deploy.{role.lower()}.{role}", *words]
         with open(self._folder / f"{name}.log", "wb") as log:
             return subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
 
     def _wait(self, what: str, port: int) -> None:
-        end = time.monotonic() + 90
+        end = time.monotonic() + _PATIENCE_S
         while time.monotonic() < end:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
@@ -72,7 +88,7 @@ class Cluster:
         raise AssertionError(f"{what} does not answer")
 
     def _until(self, name: str, words: str) -> None:
-        end = time.monotonic() + 90
+        end = time.monotonic() + _PATIENCE_S
         while time.monotonic() < end:
             if words in (self._folder / f"{name}.log").read_text("utf-8", "replace"):
                 return
@@ -110,11 +126,11 @@ def _free_port() -> int:
 
 def main(master: str, out: str, *paths: str) -> None:
     """Analyze each set of paths in one session; with --pause, wait for the file `go` when the events are settled."""
-    from maillog_forensics import api
+    from maillog_forensics import api, writers
     from maillog_forensics.engines import chosen, spark
 
-    if paths[0] == "--pause":
-        paths = paths[1:]
+    option = paths[0] if paths[0].startswith("--") else ""
+    if option == "--pause":
         gather = spark._Job._gather
 
         def pausing(self: Any, *args: Any) -> Any:
@@ -125,9 +141,13 @@ def main(master: str, out: str, *paths: str) -> None:
 
         spark._Job._gather = pausing  # type: ignore[method-assign]
     engine = chosen("spark", master)
-    for number, several in enumerate(paths):
-        found = api.analyze(several.split(":"), year=YEAR, engine=engine, keep_events=False).findings
-        Path(out, f"{number}.json").write_text(json.dumps(document(found)))
+    for number, several in enumerate(paths[bool(option) :]):
+        began = time.monotonic()
+        result = api.analyze(several.split(","), year=YEAR, engine=engine, keep_events=option == "--events")
+        if option == "--events":
+            writers.write_events(result.events, str(Path(out, f"{number}.parquet")))
+        Path(out, f"{number}.seconds").write_text(f"{time.monotonic() - began:.2f}")
+        Path(out, f"{number}.json").write_text(json.dumps(document(result.findings)))
 
 
 if __name__ == "__main__":

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import gzip
 import json
 import pickle
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -15,26 +17,34 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maillog_forensics import accounts, api, clock, intake, reading, schema, settlements, watches
+from maillog_forensics import accounts, api, clock, intake, objects, reading, schema, settlements, watches, writers
 from maillog_forensics.engines import chosen, parts, wire
 from maillog_forensics.engines.telling import telling
 from maillog_forensics.errors import UsageError
+from tests import stores
 from tests.clusters import YEAR, Cluster, document
 from tests.test_cli import ENTRY, run, said
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    started = Cluster(tmp_path_factory.mktemp("cluster"))
+def store() -> Iterator[dict[str, str]]:
+    with stores.started() as env:
+        yield env
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory, store: dict[str, str]) -> Iterator[Cluster]:
+    """Its workers have the environment of a user of the object store."""
+    started = Cluster(tmp_path_factory.mktemp("cluster"), store)
     yield started
     started.stop()
 
 
 def recorded(samples: Path) -> list[Path]:
     """All recorded incidents that are here: those beside the checkout, else the project's own."""
-    beside = samples.parents[1] / "shared" / "incidents"
-    folders = [p for folder in (samples, beside) if folder.is_dir() for p in sorted(folder.iterdir()) if p.is_dir()]
-    return list({p.name: p for p in folders}.values())
+    beside = samples.parents[1] / "shared"
+    sources = [samples, beside / "incidents", beside / "incidents_other_formats"]
+    return [p for folder in sources if folder.is_dir() for p in sorted(folder.iterdir()) if p.is_dir()]
 
 
 def local(paths: list[Path]) -> dict:
@@ -44,9 +54,41 @@ def local(paths: list[Path]) -> dict:
 def test_all_recorded_incidents_are_the_same_on_a_cluster(cluster: Cluster, samples: Path, tmp_path: Path) -> None:
     """Two sets, since one of several files and one of a single file go different ways; `make cluster` takes each by itself."""
     sets = [recorded(samples), [samples / "backscatter_storm" / "mx1.alpha.example.exim_mainlog"]]
-    assert cluster.start(tmp_path, *(":".join(map(str, paths)) for paths in sets)).wait() == 0, (tmp_path / "said").read_text()
+    assert cluster.start(tmp_path, *(",".join(map(str, paths)) for paths in sets)).wait() == 0, (tmp_path / "said").read_text()
     for number, paths in enumerate(sets):
         assert json.loads((tmp_path / f"{number}.json").read_text()) == local(paths)
+
+
+def test_the_events_from_a_cluster_are_the_same_bytes(cluster: Cluster, samples: Path, tmp_path: Path) -> None:
+    sets = [recorded(samples), [samples / "exchange_autoreply"]]
+    words = ["--events", *(",".join(map(str, paths)) for paths in sets)]
+    assert cluster.start(tmp_path, *words).wait() == 0, (tmp_path / "said").read_text()
+    for number, paths in enumerate(sets):
+        writers.write_events(api.analyze([*map(str, paths)], year=YEAR).events, str(tmp_path / "local.parquet"))
+        assert (tmp_path / f"{number}.parquet").read_bytes() == (tmp_path / "local.parquet").read_bytes()
+
+
+def test_objects_of_a_store_are_read_by_the_workers(
+    cluster: Cluster, store: dict[str, str], samples: Path, tmp_path: Path
+) -> None:
+    """What is found, and the evidence, which is fetched from the store afterwards, plain or compressed, are those of one machine."""
+    client = stores.s3(store)
+    for log in sorted(p for p in (samples / "loop_postfix_exim").iterdir() if p.is_file()):
+        client.put_object(Bucket="logs", Key=f"2026/march/{log.name}", Body=log.read_bytes())
+    storm = samples / "backscatter_storm" / "mx1.alpha.example.exim_mainlog"
+    client.put_object(Bucket="logs", Key=f"2026/march/{storm.name}.gz", Body=gzip.compress(storm.read_bytes()))
+    found = []
+    for more in (["--engine", "spark", "--master", cluster.url], []):
+        words = [*ENTRY, "analyze", "s3://logs/2026/", "--year", str(YEAR), *more, "--findings", "-", "--quiet"]
+        result = subprocess.run(words, capture_output=True, env=cluster.env, check=False)
+        assert result.returncode == 0, result.stderr.decode()
+        document = json.loads(result.stdout)
+        del document["run"]
+        found.append(document)
+    assert found[0] == found[1]
+    assert [i["path"].rpartition("/")[0] for i in found[0]["inputs"]] == ["s3://logs/2026/march"] * len(found[0]["inputs"])
+    assert len(found[0]["incidents"]) == 2
+    assert all(e["text"] for i in found[0]["incidents"] for e in i["evidence"])
 
 
 def test_a_worker_that_is_killed_in_mid_run_changes_nothing(cluster: Cluster, samples: Path, tmp_path: Path) -> None:
@@ -80,7 +122,7 @@ def test_the_command_line_reaches_a_cluster_and_says_what_it_cannot_do(cluster: 
     result = subprocess.run(words, capture_output=True, env=cluster.env, check=False)
     assert result.returncode == 10, result.stderr.decode()
     assert json.loads(result.stdout)["incidents"][0]["members"] == ["anna@alpha.example", "bob@beta.example"]
-    for more, sentence in ((["--events", str(tmp_path / "e.parquet")], "'normalize'"), (["-"], "under the same path")):
+    for more, sentence in ((["--unrecognised", str(tmp_path / "u")], "normalize FILE"), (["-"], "no standard input")):
         words = [*ENTRY, "analyze", log, "--engine", "spark", "--master", cluster.url, *more]
         result = subprocess.run(words, capture_output=True, env=cluster.env, input=b"", check=False)
         assert result.returncode == 2 and sentence in result.stderr.decode()
@@ -104,13 +146,26 @@ def test_an_engine_that_is_not_there_is_one_sentence(samples: Path) -> None:
 CHUNK = 256 << 10
 
 
-def test_a_log_in_parts_is_the_log(samples: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["file", "object"])
+def test_a_log_in_parts_is_the_log(
+    store: dict[str, str], samples: Path, tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Cut at the chunks of the local engine, the parts tell the same events, ledger, hashes and times as the whole."""
     log = tmp_path / "mx1.alpha.example.mail.log"
     whole = (samples / "quiet_day" / log.name).read_bytes() * 6 + b"\xe9 broken\nMar 24 08:00:00 mx1 postfix/qmgr[1]: cut"
     log.write_bytes(whole)
     setting = parts.Settings(None, None, 3, is_lean=False, chunk_bytes=CHUNK, part_bytes=2 * CHUNK)
-    surveyed = parts.survey(0, str(log), setting)
+    from_where = parts.Log(str(log))
+    if place == "object":
+        for name in stores.NAMES:
+            monkeypatch.setenv(name, store[name])
+        url = f"s3://logs/parts/{log.name}"
+        stores.s3(store).put_object(Bucket="logs", Key=f"parts/{log.name}", Body=whole)
+        with objects.fetched([url], only_names=True) as (_, shown):
+            ((stand_in, named),) = shown.items()
+            assert (Path(stand_in).name, Path(stand_in).stat().st_size, named) == (log.name, len(whole), url)
+        from_where = parts.Log(stand_in, url)
+    surveyed = parts.survey(0, from_where, setting)
     assert surveyed is not None and len(surveyed.parts) >= 3
     tables = [t for part in surveyed.parts for t in parts.read(part, setting)]
     told = [pickle.loads(t[wire.TOLD][0]) for t in tables if t[wire.TOLD].is_not_null().any()]
@@ -122,6 +177,7 @@ def test_a_log_in_parts_is_the_log(samples: Path, tmp_path: Path) -> None:
     travelled = wire.unpack(pl.concat(t for t in tables if t[wire.TOLD].is_null().all())).with_columns(
         _turn=pl.lit(0, dtype=pl.Int32)
     )
+    settlement = replace(settlement, source=str(log))
     events = settlements.settled([travelled], {0: settlement}, {}).select(list(schema.EVENTS))
     expected, ledger = intake.take_in(str(log), reading.load(), options).whole()
     assert events.equals(expected)
@@ -135,8 +191,6 @@ def test_a_log_in_parts_is_the_log(samples: Path, tmp_path: Path) -> None:
 
 
 def test_what_must_be_read_as_a_whole_is_not_cut(samples: Path, tmp_path: Path) -> None:
-    import gzip
-
     log = samples / "quiet_day" / "mx1.alpha.example.mail.log"
     setting = parts.Settings(None, None, 1, is_lean=False, chunk_bytes=CHUNK)
     (tmp_path / "mail.log.gz").write_bytes(gzip.compress(log.read_bytes()))
@@ -144,8 +198,8 @@ def test_what_must_be_read_as_a_whole_is_not_cut(samples: Path, tmp_path: Path) 
     (tmp_path / "long.log").write_bytes(log.read_bytes() + b"x" * (2 << 20) + b"\n" + log.read_bytes())
     tracking = next((samples / "exchange_autoreply").rglob("*.LOG"))
     for path in (*tmp_path.iterdir(), tracking, tmp_path / "gone.log"):
-        assert parts.survey(0, str(path), setting) is None, path.name
-    assert parts.survey(0, str(log), setting) is not None
+        assert parts.survey(0, parts.Log(str(path)), setting) is None, path.name
+    assert parts.survey(0, parts.Log(str(log)), setting) is not None
 
 
 START = dt.datetime(2000, 1, 1)

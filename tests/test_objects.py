@@ -5,57 +5,24 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
 
+from tests import stores
+from tests.stores import refuse_from, s3
 from tests.test_cli import ENTRY, said
 
-pytest.importorskip("obstore", reason="obstore is not installed (pip install '.[objects]')")
-threaded = pytest.importorskip("moto.server", reason="moto's server is not installed (make .venv/tested)")
 LOG = "loop_postfix_exim/mx1.alpha.example.mail.log"
 
 
 @pytest.fixture(scope="module")
 def store() -> Iterator[dict[str, str]]:
     """The environment of a user of an S3 server that has a bucket `logs` and a bucket `lake`."""
-    server = threaded.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    env = {
-        **os.environ,
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ALLOW_HTTP": "true",
-        "AWS_ACCESS_KEY_ID": "anna",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_REGION": "us-east-1",
-        "NO_COLOR": "1",
-    }
-    client = s3(env)
-    for bucket in ("logs", "lake"):
-        client.create_bucket(Bucket=bucket)
-    yield env
-    server.stop()
-
-
-def s3(env: dict[str, str]) -> Any:
-    import boto3
-
-    return boto3.client("s3", endpoint_url=env["AWS_ENDPOINT_URL"], aws_access_key_id="anna", aws_secret_access_key="secret",
-                        region_name="us-east-1")  # fmt: skip
-
-
-def refuse_from(env: dict[str, str], count: int) -> None:
-    """moto asks for real credentials from the given number of requests on, and answers as AWS does."""
-    request = urllib.request.Request(
-        f"{env['AWS_ENDPOINT_URL']}/moto-api/reset-auth", str(count).encode(), {"Content-Type": "text/plain"}
-    )
-    with urllib.request.urlopen(request) as answer:
-        answer.read()
+    with stores.started() as env:
+        yield env
 
 
 def keys(env: dict[str, str], bucket: str) -> list[str]:
@@ -81,6 +48,19 @@ def test_what_is_found_in_a_store_is_what_is_found_on_disk(store: dict[str, str]
     assert remote["incidents"][0]["evidence"][0]["text"], "evidence is read again where it stands"
     told = [[(i["id"], i["headline"], [e["text"] for e in i["evidence"]]) for i in d["incidents"]] for d in (remote, local)]
     assert told[0] == told[1] != []
+
+
+def test_a_report_and_findings_are_written_to_a_store(store: dict[str, str], samples: Path) -> None:
+    words = ["--report", "s3://lake/out/r.html", "--findings", "s3://lake/out/f.json", "--summary", "s3://lake/out/s.json"]
+    result = run(store, "analyze", str(samples / "loop_postfix_exim"), *words, "--quiet")
+    assert result.returncode == 0, said(result)
+
+    def body(key: str) -> bytes:
+        return bytes(s3(store).get_object(Bucket="lake", Key=key)["Body"].read())
+
+    assert len(json.loads(body("out/f.json"))["incidents"]) == 1
+    assert json.loads(body("out/s.json"))["outputs"] == ["s3://lake/out/f.json", "s3://lake/out/r.html"]
+    assert body("out/r.html").startswith(b"<!doctype html>")
 
 
 @pytest.mark.parametrize("kind", ["parquet", "arrow", "jsonl", "csv"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import json
 import os
 import signal
@@ -91,6 +92,14 @@ def test_a_rerun_replaces_its_own_partitions_and_leaves_those_of_others(samples:
     assert both.items() > once.items()
 
 
+def test_a_report_that_has_no_place_is_told_before_the_logs_are_read(tmp_path: Path) -> None:
+    """The logs are missing too, which would be told if they were looked for."""
+    for option in ("--report", "--findings", "--summary", "--events"):
+        result = run("analyze", str(tmp_path / "gone.log"), option, str(tmp_path / "reports" / "x.parquet"))
+        assert result.returncode == 2
+        assert f"type: mkdir -p {tmp_path / 'reports'}" in said(result) and "gone.log" not in said(result)
+
+
 @pytest.mark.parametrize("name", ["native", "ocsf"])
 def test_a_reader_that_has_enough_ends_the_pipe_without_a_word(samples: Path, name: str) -> None:
     log = samples / "backscatter_storm" / "mx1.alpha.example.exim_mainlog"
@@ -98,6 +107,14 @@ def test_a_reader_that_has_enough_ends_the_pipe_without_a_word(samples: Path, na
     result = subprocess.run(["bash", "-c", f"({words}) | head -2", sys.executable], capture_output=True, check=False)
     assert len([json.loads(line) for line in result.stdout.splitlines()]) == 2
     assert result.stderr == b"rc 0\n"
+
+
+def test_a_pipe_is_as_old_as_now_where_its_stamps_carry_no_year(samples: Path) -> None:
+    """What a log shipper hands on is not of 1970."""
+    log = (samples / "quiet_day" / "mx1.alpha.example.mail.log").read_bytes()
+    result = subprocess.run([*ENTRY, "normalize", "-", "-o", "-"], input=log, capture_output=True, check=True)
+    age = dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(json.loads(result.stdout.splitlines()[-1])["time"])
+    assert dt.timedelta(days=-1) <= age < dt.timedelta(days=366)
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_no_file(samples: Path) -> None:
@@ -147,6 +164,8 @@ def test_a_run_that_is_killed_leaves_the_old_file_as_it_was(samples: Path, tmp_p
         (Output("x", kind="xlsx"), "write one of parquet, arrow, jsonl, csv"),
         (Output("x", partition_by=("week",)), "write day, host or day,host"),
         (Output("-", partition_by=("day",)), "needs a folder"),
+        (Output("no such/folder/x.parquet"), "type: mkdir -p '.*no such/folder'"),
+        (Output("tests", kind="csv"), "is a folder; name a file in it"),
     ],
 )
 def test_what_cannot_be_written_is_said_before_the_work(output: Output, sentence: str) -> None:

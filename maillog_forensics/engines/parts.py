@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
 import polars as pl
 
-from maillog_forensics import accounts, grammar, intake, journal, normalize, records, sources
+from maillog_forensics import accounts, grammar, intake, journal, normalize, objects, records, sources
 from maillog_forensics.engines import wire
 from maillog_forensics.engines.telling import telling
 
@@ -33,6 +33,39 @@ class Settings:
 
 
 @dataclass(frozen=True)
+class Log:
+    """An input where every worker finds it.
+
+    Attributes
+    ----------
+    path
+        Of a file that all see under this name, or of the stand-in for an object.
+    url
+        Of the object.
+    """
+
+    path: str
+    url: str | None = None
+
+    @contextmanager
+    def here(self) -> Iterator[str]:
+        """A file with all of it."""
+        if self.url is None:
+            yield self.path
+            return
+        with objects.copied(self.url) as place:
+            yield place
+
+    def span(self, begin: int, end: int) -> bytes:
+        """Some of its bytes."""
+        if self.url is not None:
+            return objects.spans(self.url, [(begin, end)])[0]
+        with open(self.path, "rb") as file:
+            file.seek(begin)
+            return file.read(end - begin)
+
+
+@dataclass(frozen=True)
 class Part:
     """Something that one task reads: a whole input, or some chunks of it.
 
@@ -47,7 +80,7 @@ class Part:
     """
 
     number: int
-    path: str
+    log: Log
     order: int = 0
     chunks: tuple[tuple[int, int, int], ...] = ()
     envelopes: tuple[str, ...] = ()
@@ -90,13 +123,32 @@ def is_large(path: str) -> bool:
         return False
 
 
-def survey(number: int, path: str, settings: Settings) -> Surveyed | None:
+def survey(number: int, log: Log, settings: Settings) -> Surveyed | None:
     """Read a log once for its hashes and the places where it can be cut; None where it must be read as a whole.
 
     The cuts are those of the local engine's chunks, so that what a rule sees of a line's neighbours is the same.
     """
+    about = sources.Input(sources.label(log.path))
+    with log.here() as path:
+        found = _cuts(path, about, settings)
+    if found is None:
+        return None
+    chunks, envelopes = found
+    size = max(1, settings.part_bytes // settings.chunk_bytes)
+    parts = [
+        Part(number, log, order, tuple(chunks[at : at + size]), envelopes) for order, at in enumerate(range(0, len(chunks), size))
+    ]
+    return Surveyed(number, _anywhere(about, log), tuple(parts))
+
+
+def _anywhere(about: sources.Input, log: Log) -> sources.Input:
+    """What is known of an input, without what only the machine knows that read it."""
+    return replace(about, identity=None, opened=log.url or log.path)
+
+
+def _cuts(path: str, about: sources.Input, settings: Settings) -> tuple[list[tuple[int, int, int]], tuple[str, ...]] | None:
+    """Chunks (as in `Part`) and envelopes of a log; None where it can't be cut."""
     compiled = plan(settings.parsers)
-    about = sources.Input(sources.label(path))
     begins: list[tuple[int, int]] = []
     envelopes: tuple[str, ...] = ()
     for chunk in sources.read(path, about, chunk_bytes=settings.chunk_bytes):
@@ -113,25 +165,28 @@ def survey(number: int, path: str, settings: Settings) -> Surveyed | None:
     if len(begins) < 2 or about.unreadable:
         return None
     ends = [*(offset for _, offset in begins[1:]), about.decompressed_bytes]
-    chunks = [(line, offset, end) for (line, offset), end in zip(begins, ends)]
-    size = max(1, settings.part_bytes // settings.chunk_bytes)
-    parts = [
-        Part(number, path, order, tuple(chunks[at : at + size]), envelopes)
-        for order, at in enumerate(range(0, len(chunks), size))
-    ]
-    return Surveyed(number, replace(about, identity=None), tuple(parts))
+    return [(line, offset, end) for (line, offset), end in zip(begins, ends)], envelopes
 
 
 def read(part: Part, settings: Settings) -> Iterator[pl.DataFrame]:
     """The raw events of a part, as they travel, and at last a row of what it tells of its input."""
-    compiled = plan(settings.parsers)
-    about = sources.Input(sources.label(part.path))
     if part.chunks:
-        chunks = _cut_out(part, compiled, settings.is_lean)
-    else:
-        options = intake.Options(format=settings.format, chunk_bytes=settings.chunk_bytes, is_lean=settings.is_lean)
-        chunks = intake.raw_chunks(part.path, about, compiled, options)
-    host = intake.host_of(part.path)
+        return _told(part, _cut_out(part, settings), settings)
+    return _read_whole(part, settings)
+
+
+def _read_whole(part: Part, settings: Settings) -> Iterator[pl.DataFrame]:
+    about = sources.Input(sources.label(part.log.path))
+    options = intake.Options(format=settings.format, chunk_bytes=settings.chunk_bytes, is_lean=settings.is_lean)
+    with part.log.here() as path:
+        yield from _told(part, intake.raw_chunks(path, about, plan(settings.parsers), options), settings, about)
+
+
+def _told(
+    part: Part, chunks: Iterator[intake.RawChunk], settings: Settings, about: sources.Input | None = None
+) -> Iterator[pl.DataFrame]:
+    """Chunks as they travel, and what they tell; `about` is complete behind the last where it is the whole input."""
+    host = intake.host_of(part.log.path)
     told: list[accounts.Told] = []
     form = accounts.Format()
     for chunk in chunks:
@@ -140,13 +195,12 @@ def read(part: Part, settings: Settings) -> Iterator[pl.DataFrame]:
         told.append(replace(one, tables=telling(one.tables)))
         if one.tables:
             yield wire.pack(one.tables, part.number, settings.buckets)
-    whole = None if part.chunks else replace(about, identity=None)
-    yield wire.told(part.number, pickle.dumps(PartTold(part.number, part.order, tuple(told), whole, form)))
+    whole = _anywhere(about, part.log) if about else None
+    yield wire.told(part.number, wire.dumps(PartTold(part.number, part.order, tuple(told), whole, form)))
 
 
-def _cut_out(part: Part, compiled: normalize.Plan, is_lean: bool) -> Iterator[intake.RawChunk]:
-    with open(part.path, "rb") as file:
-        for line, offset, end in part.chunks:
-            file.seek(offset)
-            lines = sources.lines_of(file.read(end - offset), line, offset)
-            yield intake.raw(sources.Chunk(lines), normalize.parse(lines, compiled, part.envelopes, is_lean=is_lean))
+def _cut_out(part: Part, settings: Settings) -> Iterator[intake.RawChunk]:
+    for line, offset, end in part.chunks:
+        lines = sources.lines_of(part.log.span(offset, end), line, offset)
+        parsed = normalize.parse(lines, plan(settings.parsers), part.envelopes, is_lean=settings.is_lean)
+        yield intake.raw(sources.Chunk(lines), parsed)

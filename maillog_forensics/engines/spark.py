@@ -12,12 +12,13 @@ import datetime as dt
 import os
 import pickle
 import sys
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from maillog_forensics import accounts, buckets, sources
+from maillog_forensics import accounts, buckets, objects, sources
 from maillog_forensics.accounts import InputReport
 from maillog_forensics.engines import parts, wire, workers
 from maillog_forensics.errors import MaillogForensicsError, UsageError
@@ -28,7 +29,7 @@ from maillog_forensics.spool import Spool
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-BUCKET_LOG_BYTES = 256 << 20
+BUCKET_LOG_BYTES = 64 << 20
 """Bytes of log for each bucket of queue ids: what a worker holds at once is some of that."""
 
 _SETTINGS = {
@@ -60,20 +61,20 @@ def engine(master: str | None) -> Engine:
     def put_together(
         request: Request, since: dt.datetime | None, until: dt.datetime | None, events: Spool | None
     ) -> tuple[buckets.Read, list[str]]:
-        if events is not None or request.on_unrecognised is not None:
+        if request.on_unrecognised is not None:
             raise UsageError(
-                "--engine spark analyzes; events and unknown lines are written by 'normalize', a file or a day at a time"
+                "--engine spark does not bring unknown lines together; type: maillog-forensics normalize FILE -o - --unrecognised OUT"
             )
-        if request.shown:
+        if any(not objects.is_url(name) and name != sources.label(path) for path, name in (request.shown or {}).items()):
             raise UsageError(
-                "--engine spark reads files that every worker sees under the same path; copy or mount what is to be read"
+                "--engine spark reads objects of a store, and files that every worker sees under the same path, no standard input"
             )
         session = _session(master)
         from py4j.protocol import Py4JError
         from pyspark.errors import PySparkException
 
         try:
-            return _Job(session, request, since, until).run()
+            return _Job(session, request, since, until, events).run()
         except (PySparkException, Py4JError) as error:
             raise EngineError(f"the cluster gave up: {_first_words(str(error))}; its own log tells more") from error
 
@@ -101,7 +102,7 @@ def _session(master: str | None) -> SparkSession:
 
 
 def _first_words(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip(" :") for line in text.splitlines() if line.strip(" :")]
     told = [line for line in lines if "Error" in line or "Exception" in line] or lines or ["no reason told"]
     return told[-1 if "Traceback" in text else 0][:200]
 
@@ -109,12 +110,22 @@ def _first_words(text: str) -> str:
 class _Job:
     """One analysis."""
 
-    def __init__(self, session: SparkSession, request: Request, since: dt.datetime | None, until: dt.datetime | None) -> None:
-        self._session, self._request, self._since, self._until = session, request, since, until
+    def __init__(
+        self,
+        session: SparkSession,
+        request: Request,
+        since: dt.datetime | None,
+        until: dt.datetime | None,
+        events: Spool | None,
+    ) -> None:
+        self._session, self._request, self._since, self._until, self._events = session, request, since, until, events
         self._files, self._problems = sources.expand(request.paths)
         size = sum(os.path.getsize(f) for f in self._files if os.path.isfile(f))
         self._settings = parts.Settings(
-            request.format, request.parsers, max(1, -(-size // BUCKET_LOG_BYTES)), is_lean=len(self._files) == 1
+            request.format,
+            request.parsers,
+            max(1, -(-size // BUCKET_LOG_BYTES)),
+            is_lean=events is None and len(self._files) == 1,
         )
 
     def run(self) -> tuple[buckets.Read, list[str]]:
@@ -137,9 +148,11 @@ class _Job:
 
     def _survey(self) -> tuple[dict[int, sources.Input], list[parts.Part]]:
         """What is known of inputs that are read in parts, and all parts, large ones first."""
-        large = [(n, f) for n, f in enumerate(self._files) if parts.is_large(f)]
+        shown = self._request.shown or {}
+        logs = [parts.Log(f, shown[f] if objects.is_url(shown.get(f, "")) else None) for f in self._files]
+        large = [(n, log) for n, log in enumerate(logs) if parts.is_large(log.path)]
         abouts: dict[int, sources.Input] = {}
-        work: dict[int, tuple[parts.Part, ...]] = {n: (parts.Part(n, f),) for n, f in enumerate(self._files)}
+        work: dict[int, tuple[parts.Part, ...]] = {n: (parts.Part(n, log),) for n, log in enumerate(logs)}
         if large:
             task = partial(workers.survey, self._settings)
             for found in self._session.sparkContext.parallelize(large, len(large)).map(task).collect():
@@ -178,11 +191,13 @@ class _Job:
         reports: dict[int, InputReport] = {}
         settlements: dict[int, Settlement] = {}
         for number, (report, settlement) in self._request.each(self._files, close, lambda done: done[0]):
-            reports[number], settlements[number] = report, settlement
+            reports[number], settlements[number] = report, replace(settlement, source=report.about.path)
         copies = buckets.copies([reports[n] for n in sorted(reports)])
         crossed = pl.concat([pl.DataFrame(schema=workers.TURNS), *turns])
         crossed = crossed if (crossed["_turn"] != 0).any() else crossed.clear()
-        return reports, workers.Context(settlements, crossed.sort("_input", "line"), copies, self._since, self._until)
+        crossed = crossed.sort("_input", "line")
+        keep = self._events is not None
+        return reports, workers.Context(settlements, crossed, copies, self._since, self._until, keep)
 
     def _gather(self, raw: DataFrame, context: workers.Context) -> list[tuple[buckets.Bucket, dict[int, int]]]:
         """Messages of each bucket, and the lines of each input that no calendar has."""
@@ -190,8 +205,22 @@ class _Job:
         self._session.conf.set("spark.sql.shuffle.partitions", str(self._settings.buckets))
         events = raw.where(f"{wire.TOLD} is null")
         # PySpark reads type hints, and fails over those of a partial function
-        found = events.groupBy(wire.BUCKET).applyInArrow(lambda table: workers.gather(shared, table), "bucket int, found binary")
-        return [pickle.loads(bytes(row[1])) for row in sorted(found.collect(), key=lambda row: row[0])]
+        done = events.groupBy(wire.BUCKET).applyInArrow(lambda table: workers.gather(shared, table), workers.GATHERED)
+        from pyspark import StorageLevel
+
+        done = done.persist(StorageLevel.DISK_ONLY)  # they come to the driver one by one: its JVM can't hold them all
+        try:
+            done.count()  # on all workers at once, not bucket by bucket
+            found = [
+                (row[0], pickle.loads(bytes(row[1])))
+                for row in done.where("found is not null").select("bucket", "found").toLocalIterator()
+            ]
+            if self._events is not None:
+                for row in done.where("events is not null").select("events").toLocalIterator():
+                    self._events.add(pl.read_ipc(bytes(row[0])))
+        finally:
+            done.unpersist()
+        return [told for _, told in sorted(found, key=lambda pair: pair[0])]
 
 
 def _turns(tables: list[pl.DataFrame], number: int) -> pl.DataFrame:

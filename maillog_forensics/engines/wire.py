@@ -1,9 +1,14 @@
-"""Raw events as they travel over a cluster: one row each, every column of a type that Arrow, Spark and polars agree on.
+"""What travels over a cluster: raw events, one row each, and whole objects as bytes.
 
-Times go as whole microseconds: a cluster has ideas of its own about time zones.
+Every column of an event is of a type that Arrow, Spark and polars agree on. Times go as whole microseconds: a cluster has
+ideas of its own about time zones.
 """
 
 from __future__ import annotations
+
+import io
+import pickle
+from typing import Any
 
 import polars as pl
 
@@ -86,3 +91,24 @@ def _arrived(kind: pl.DataType | type[pl.DataType]) -> pl.DataType:
 
 def _on_the_way() -> list[pl.Expr]:
     return [pl.col(c).cast(_carried(t)).cast(_arrived(t)) for c, t in RAW.items()]
+
+
+class _Pickler(pickle.Pickler):
+    """Tables go as compressed Arrow IPC: a sixth of their pickled size, and all of it passes through the memory of two JVMs."""
+
+    def reducer_override(self, what: Any) -> Any:
+        return (pl.read_ipc, (ipc(what),)) if isinstance(what, pl.DataFrame) else NotImplemented
+
+
+def dumps(what: object) -> bytes:
+    """Something with tables in it, as `pickle.loads` reads it."""
+    file = io.BytesIO()
+    _Pickler(file).dump(what)
+    return file.getvalue()
+
+
+def ipc(table: pl.DataFrame) -> bytes:
+    """A table as compressed Arrow IPC, as `polars.read_ipc` reads it."""
+    file = io.BytesIO()
+    table.write_ipc(file, compression="zstd")
+    return file.getvalue()

@@ -13,12 +13,17 @@ import polars as pl
 from maillog_forensics import buckets, settlements
 from maillog_forensics.engines import parts, wire
 from maillog_forensics.settlements import Settlement
+from maillog_forensics.spool import Spool
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark import Broadcast
 
 _BATCH_ROWS = 50_000
+_PIECE_ROWS = 200_000
+
+GATHERED = "bucket int, found binary, events binary"
+_GATHERED = {"bucket": pl.Int32, "found": pl.Binary, "events": pl.Binary}
 
 TURNS: dict[str, pl.DataType | type[pl.DataType]] = {"_input": pl.UInt32, "line": pl.UInt64, "_turn": pl.Int32}
 
@@ -33,10 +38,11 @@ class Context:
     copies: dict[str, str] | None
     since: dt.datetime | None
     until: dt.datetime | None
+    keep_events: bool
 
 
-def survey(settings: parts.Settings, file: tuple[int, str]) -> parts.Surveyed | None:
-    """How a large input (its number and path) can be read in parts."""
+def survey(settings: parts.Settings, file: tuple[int, parts.Log]) -> parts.Surveyed | None:
+    """How a large input (its number and the log) can be read in parts."""
     return parts.survey(*file, settings)
 
 
@@ -49,9 +55,12 @@ def read(settings: parts.Settings, batches: Iterator[pa.RecordBatch]) -> Iterato
 
 
 def gather(shared: Broadcast[Context], table: pa.Table) -> pa.Table:
-    """The messages of one bucket: a row of its number and of the pickled `buckets.Bucket` with its lines without a time."""
+    """What becomes of one bucket: rows of `GATHERED`.
+
+    The first has the pickled `buckets.Bucket` and its lines without a time in `found`; where the events are wanted, each
+    further one has some of those that count, as Arrow IPC.
+    """
     context = shared.value
-    number = table.column(wire.BUCKET)[0].as_py()
     raw = wire.unpack(pl.DataFrame(pl.from_arrow(table)))
     if context.turns.is_empty():
         raw = raw.with_columns(_turn=pl.lit(0, dtype=pl.Int32))
@@ -60,5 +69,10 @@ def gather(shared: Broadcast[Context], table: pa.Table) -> pa.Table:
         raw = raw.with_columns(pl.col("_turn").fill_null(0))
     undated: dict[int, int] = {}
     settled = settlements.settled([raw], context.settlements, undated)
-    found = pickle.dumps((buckets.fill(settled, context.copies, context.since, context.until), undated))
-    return pl.DataFrame({"bucket": [number], "found": [found]}, schema={"bucket": pl.Int32, "found": pl.Binary}).to_arrow()
+    kept = Spool() if context.keep_events else None
+    bucket = buckets.fill(settled, context.copies, context.since, context.until, kept)
+    rows = [{"found": wire.dumps((bucket, undated))}]
+    if kept is not None:
+        rows += [{"events": wire.ipc(piece)} for (t,) in kept.batches() for piece in t.iter_slices(_PIECE_ROWS)]
+    number = table.column(wire.BUCKET)[0].as_py()
+    return pl.DataFrame([{"bucket": number, **row} for row in rows], schema=_GATHERED).to_arrow()

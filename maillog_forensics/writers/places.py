@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 import sys
 import tempfile
@@ -11,6 +12,25 @@ from contextlib import contextmanager, suppress
 
 from maillog_forensics import objects
 from maillog_forensics.errors import UsageError
+
+
+def check_place(target: str) -> None:
+    """Find out before the work what would be found out after it: that there is no such folder, or that it is not ours.
+
+    Raises
+    ------
+    UsageError
+    """
+    if target == "-" or objects.is_url(target):
+        return
+    final = os.path.realpath(target)
+    folder = os.path.dirname(final)
+    if os.path.isdir(final):
+        raise UsageError(f"{target}: is a folder; name a file in it")
+    if not os.path.isdir(folder):
+        raise UsageError(f"{target}: can't be written (there is no folder {folder}); type: mkdir -p {shlex.quote(folder)}")
+    if not os.path.exists(final) and not os.access(folder, os.W_OK):
+        raise UsageError(f"{target}: can't be written (permission denied)")
 
 
 @contextmanager

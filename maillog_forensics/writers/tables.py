@@ -19,7 +19,7 @@ from maillog_forensics.dialects import NATIVE, dialect, tree
 from maillog_forensics.dialects.values import iso
 from maillog_forensics.errors import UsageError
 from maillog_forensics.writers import partitions
-from maillog_forensics.writers.places import replacing, unwritable
+from maillog_forensics.writers.places import check_place, replacing, unwritable
 
 KINDS = {
     ".parquet": "parquet",
@@ -93,6 +93,8 @@ class Output:
                 raise UsageError(f"--partition-by {key}: write day, host or day,host")
         if self.partition_by and self.target == "-":
             raise UsageError("--partition-by needs a folder: write -o FOLDER/")
+        if not self.partition_by:
+            check_place(self.target)
 
 
 def write_events(
