@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
-from maillog_forensics import people, rhythm
+from maillog_forensics import people, phase, rhythm
 from maillog_forensics.findings import LookAlike, LoopType
 from maillog_forensics.language import mark, said
 from maillog_forensics.loops import Loop, Step
@@ -36,10 +36,6 @@ class PairParameters:
     """Against a program that writes at a pace of its own: where its wait is much the longer one, the two can hardly be told."""
     own_pace_each: float = 0.1
     """… and so much for each of its messages: stamps of whole seconds make what came in look less even than it is."""
-    clock_pace_nats: float = 1.0
-    """A schedule is believed only where its own pace explains it about as well as what came in."""
-    marked_pace_nats: float = -8.0
-    """The same, where the log marks it as automatic: what answers a probe by the clock may look like a responder."""
     marked_apart_nats: float = 4.0
     apart_nats: float = 5.0
     """Against two that write independently of each other."""
@@ -142,7 +138,7 @@ def _side(
         if wander <= parameters.max_wander:  # people's bursts, aligned first to first, look steadier than they are
             steady = max(steady, people.against_people(aligned))
             pace = max(pace, people.aligned_against_own_pace(aligned, times))
-        lags_s = max(lags_s, aligned, rhythm.in_turn(asked, times), key=people.against_chance)
+        lags_s = max(lags_s, aligned or lags_s, rhythm.in_turn(asked, times) or lags_s, key=people.against_chance)
     to_daemon = target.startswith(("mailer-daemon@", "postmaster@"))  # people don't write there again and again
     signs = len(mine) if to_daemon else sum(data["is_automatic"][k] or data["is_linked"][k] for k in mine)
     step = Step(
@@ -269,32 +265,17 @@ def _loop(
 def _by_the_clock(sides: list[_Side], parameters: PairParameters) -> LookAlike:
     """Echo probes, and schedulers of one period in opposite directions: they keep their phase, while a loop's drifts."""
     name = said("echo probe or schedulers of one period")
-    both_marked = all(s.is_marked for s in sides)
+    clocks = [phase.clock(x.step.times, y.step.times) for x, y in (sides, sides[::-1])]
     drifts = ""
-    for x in sides:
-        clock, pace = rhythm.clock(x.step.times), x.pace
+    for x, clock, other in zip(sides, clocks, clocks[::-1]):
         if clock is None or x.step.linked >= parameters.marked_share * len(x.step.times):
             continue
-        least = parameters.marked_pace_nats if x.is_marked and not clock.is_round else parameters.clock_pace_nats
-        inconclusive = clock.is_round and clock.drift < 0.95 and not x.is_marked
-        surely = clock.is_round and clock.drift < 0.8 and clock.correlation < -0.28
-        if pace <= least * max(1.0, len(x.step.times) / (8 if surely else 20)) and (clock.is_clock or inconclusive):
-            known: dict[str, str | float] = {"who": x.step.origin, "s": round(clock.period_s, 1)}
-            told = (
-                said("%(who)s writes every %(s)s s and keeps to that clock; a loop's phase drifts", **known)
-                if clock.is_clock
-                else said("%(who)s writes every %(s)s s, and nothing shows that it does so because it was answered", **known)
-            )
-            return LookAlike(name=name, ruled_out=False, reason=told)
-        drifts = drifts or said(
-            "the times drift (residual %(drift)s of the change per turn, clock: 0.7; correlation %(correlation)s, clock: -0.5)",
-            drift=round(clock.drift, 2),
-            correlation=round(clock.correlation, 2),
-        )
-    why = (
-        said("the log marks the answers as automatic on both sides") if both_marked else drifts or said("no side keeps a period")
-    )
-    return LookAlike(name=name, ruled_out=True, reason=why)
+        known: dict[str, str | float] = {"who": x.step.origin, "s": round(clock.period_s, 1), "nats": round(clock.nats, 1)}
+        if phase.believed(clock, other, len(x.step.times)):
+            words = said("%(who)s writes every %(s)s s and keeps to that clock; a loop's phase drifts", **known)
+            return LookAlike(name=name, ruled_out=False, reason=words)
+        drifts = drifts or said("%(who)s keeps to no clock: %(nats)s nats for one of %(s)s s", **known)
+    return LookAlike(name=name, ruled_out=True, reason=drifts or said("no side keeps a period"))
 
 
 def _at_own_pace(sides: list[_Side], parameters: PairParameters) -> LookAlike:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 RARITY = 11.5
 """What the longest stretch among about 100,000 is worth: ln(100,000)."""
@@ -89,7 +89,7 @@ def against_people(lags_s: Sequence[float]) -> float:
     if len(lags_s) < 3:
         return 0.0
     x = log_times(lags_s)
-    return max(_best(x, *MACHINE_SPREADS)[0], _edged(x) - 1.0) - _SEARCH - _best(x, *HUMAN_SPREADS)[0]
+    return max(likelihood(x, *MACHINE_SPREADS)[0], _edged(x) - 1.0) - _SEARCH - likelihood(x, *HUMAN_SPREADS)[0]
 
 
 def against_chance(lags_s: Sequence[float]) -> float:
@@ -104,8 +104,8 @@ def against_chance(lags_s: Sequence[float]) -> float:
     mean = sum(math.exp(v) for v in x) / len(x)
     # the density of an exponential time on the logarithmic scale
     at_random = sum(v - math.log(mean) - math.exp(v) / mean for v in x)
-    machine = max(_best(x, *MACHINE_SPREADS)[0] - _SEARCH, _edged(x) - 1.0 - _SEARCH, _best(x, *LOOSE_SPREADS)[0] - 1.0)
-    return machine - max(at_random, _best(x, *BURST_SPREADS)[0])
+    machine = max(likelihood(x, *MACHINE_SPREADS)[0] - _SEARCH, _edged(x) - 1.0 - _SEARCH, likelihood(x, *LOOSE_SPREADS)[0] - 1.0)
+    return machine - max(at_random, likelihood(x, *BURST_SPREADS)[0])
 
 
 def against_own_pace(mine: Sequence[float], theirs: Sequence[float]) -> float:
@@ -114,14 +114,23 @@ def against_own_pace(mine: Sequence[float], theirs: Sequence[float]) -> float:
     A loop's period is the sum of two waits, so that each wait is more even than the period; of a schedule that is answered the
     period is the more even one. Both are compared as densities per second of the next message.
     """
-    waits, periods, j = [], [], 0
+    waited = [(at - before, wait) for before, at, wait in _answers(mine, theirs)]
+    return _evener([wait for _, wait in waited], [period for period, _ in waited])
+
+
+def waits(mine: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    """Seconds from the latest that came in to one's own next message, where something came since the one before."""
+    return [wait for *_, wait in _answers(mine, theirs)]
+
+
+def _answers(mine: Sequence[float], theirs: Sequence[float]) -> Iterator[tuple[float, float, float]]:
+    """One's own message before, the next, and how long that was after the latest that came between."""
+    j = 0
     for before, at in itertools.pairwise(mine):
         while j < len(theirs) and theirs[j] <= at:
             j += 1
         if j and theirs[j - 1] >= before:
-            waits.append(at - theirs[j - 1])
-            periods.append(at - before)
-    return _evener(waits, periods)
+            yield before, at, at - theirs[j - 1]
 
 
 def aligned_against_own_pace(lags_s: Sequence[float], mine: Sequence[float]) -> float:
@@ -134,14 +143,16 @@ def _evener(waits: Sequence[float], periods: Sequence[float]) -> float:
     n = min(len(waits), len(periods))
     if n < 3 or sorted(periods)[len(periods) // 2] < SHORTEST_CLOCK_S:
         return 0.0
-    own, answering = (_best(log_times(v), 1e-6, 0.5, (*_STRAY, 0.6), grain_s=0.6)[1] * n / len(v) for v in (periods, waits))
+    own, answering = (likelihood(log_times(v), 1e-6, 0.5, (*_STRAY, 0.6), grain_s=0.6)[1] * n / len(v) for v in (periods, waits))
     return answering - own
 
 
-def _best(x: list[float], low: float, high: float, strays: Sequence[float] = _STRAY, grain_s: float = 0.3) -> tuple[float, float]:
-    """The best log likelihood of lags spread about a centre, a share of them put out of time; and that per second.
+def likelihood(
+    x: list[float], low: float, high: float, strays: Sequence[float] = _STRAY, grain_s: float = 0.3
+) -> tuple[float, float]:
+    """The best log likelihood of the logarithms of some lags, spread about a centre, a share of them put out of time; and that per second.
 
-    The spread is between `low` and `high`; centre and spread are fitted by expectation and maximisation.
+    The spread is between `low` and `high`; centre and spread are fitted by expectation and maximisation. `grain_s`: what stamps resolve.
     """
     ordered = sorted(x)
     n = len(ordered)
