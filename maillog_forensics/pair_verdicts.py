@@ -13,6 +13,8 @@ from maillog_forensics.findings import LookAlike, LoopType
 from maillog_forensics.language import mark, said
 from maillog_forensics.loops import Loop, Step
 
+_DAEMONS = ("mailer-daemon@", "postmaster@")
+
 
 @dataclass(frozen=True)
 class PairParameters:
@@ -30,12 +32,16 @@ class PairParameters:
     """Against two people: `people.RARITY` is the longest stretch seen in years, this is 600 times rarer."""
     length_alone_nats: float = 10.0
     """More, where no side answers more steadily than people: what alone would tell is that they keep it up too long."""
-    sender_nats: float = 6.0
-    """Against a person, or a program at random, whose mail a machine acknowledges: such pairs are few, so it takes less."""
+    sender_nats: float = 7.5
+    """Against a person whose mail a machine acknowledges: such pairs are few, so it takes less."""
+    program_nats: float = 1.0
+    """Against a program that writes at random and is acknowledged: it may write more often than people, but waits for no answer."""
     own_pace_nats: float = -2.5
     """Against a program that writes at a pace of its own: where its wait is much the longer one, the two can hardly be told."""
     own_pace_each: float = 0.1
     """… and so much for each of its messages: stamps of whole seconds make what came in look less even than it is."""
+    notifier_nats: float = 2.0
+    """Against a server that returns other messages, which the logs don't show."""
     marked_apart_nats: float = 4.0
     apart_nats: float = 5.0
     """Against two that write independently of each other."""
@@ -62,6 +68,10 @@ class _Side:
     """Nats against people's answering times."""
     pace: float
     """Nats for writing because of what came in, against a pace of its own."""
+
+    def answers_at_once(self, parameters: PairParameters) -> bool:
+        """Whether it is taken for a machine because it answers quickly."""
+        return self.step.lags is not None and self.step.lags.median_s <= parameters.instant_s
 
 
 def judge(names: tuple[str, str], data: dict[str, list[Any]], span: list[int], parameters: PairParameters) -> Loop | None:
@@ -90,7 +100,7 @@ def judge(names: tuple[str, str], data: dict[str, list[Any]], span: list[int], p
     looks: list[LookAlike] = []
     if n < (parameters.min_marked if all(marked) else parameters.min_messages):
         return None
-    for explained in _explanations(times, up, sides, parameters):
+    for explained in _explanations(times, up, sides, one_at_a_time, parameters):
         if explained is None:
             continue
         nats, needed, name, words = explained
@@ -139,7 +149,7 @@ def _side(
             steady = max(steady, people.against_people(aligned))
             pace = max(pace, people.aligned_against_own_pace(aligned, times))
         lags_s = max(lags_s, aligned or lags_s, rhythm.in_turn(asked, times) or lags_s, key=people.against_chance)
-    to_daemon = target.startswith(("mailer-daemon@", "postmaster@"))  # people don't write there again and again
+    to_daemon = target.startswith(_DAEMONS)  # people don't write there again and again
     signs = len(mine) if to_daemon else sum(data["is_automatic"][k] or data["is_linked"][k] for k in mine)
     step = Step(
         origin,
@@ -164,16 +174,20 @@ _Explanation = tuple[float, float, str, str]
 
 
 def _explanations(
-    times: list[float], up: list[bool], sides: list[_Side], parameters: PairParameters
+    times: list[float], up: list[bool], sides: list[_Side], one_at_a_time: bool, parameters: PairParameters
 ) -> Iterator[_Explanation | None]:
     """What honest mail could explain it, the cheapest to look at first."""
     both_marked = all(s.is_marked for s in sides)
     yield _apart(up, parameters.marked_apart_nats if both_marked else parameters.apart_nats)
-    if both_marked:
-        return
-    yield _as_people(times, up, sides, parameters)
+    if not both_marked:
+        yield _as_people(times, up, sides, parameters)
     for x, y in (sides, sides[::-1]):
-        yield _as_sender(x, y, parameters)
+        if x.is_marked:
+            yield _as_notifier(x, parameters) if both_marked else None
+        elif y.is_marked or y.steady >= parameters.steady_nats or y.answers_at_once(parameters):
+            yield _as_person(x, parameters)
+            if one_at_a_time:
+                yield _as_program(x, parameters)
 
 
 def _as_people(times: list[float], up: list[bool], sides: list[_Side], parameters: PairParameters) -> _Explanation | None:
@@ -192,11 +206,8 @@ def _as_people(times: list[float], up: list[bool], sides: list[_Side], parameter
     return rare + steady, needed, said("people writing quickly"), words
 
 
-def _as_sender(x: _Side, y: _Side, parameters: PairParameters) -> _Explanation | None:
-    """A person or a program `x` that writes of its own accord, and a machine `y` that acknowledges."""
-    instant = y.step.lags is not None and y.step.lags.median_s <= parameters.instant_s
-    if x.is_marked or len(x.step.times) < 2 or not (y.is_marked or instant or y.steady >= parameters.steady_nats):
-        return None
+def _as_person(x: _Side, parameters: PairParameters) -> _Explanation:
+    """A person `x` who writes of his own accord, and is acknowledged."""
     nats = people.rarity(x.step.times, None, people.ONE_WAY) + people.against_chance(x.lags_s)
     words = said(
         "%(who)s wrote %(n)s times, in the median %(s)s s after what it received: steadier than by chance",
@@ -205,6 +216,29 @@ def _as_sender(x: _Side, y: _Side, parameters: PairParameters) -> _Explanation |
         s=round(x.step.lags.median_s) if x.step.lags else 0,
     )
     return nats, parameters.sender_nats, said("ticket acknowledgement"), words
+
+
+def _as_program(x: _Side, parameters: PairParameters) -> _Explanation:
+    """A program `x` that writes when something happens, alarms or orders, and is acknowledged: as often as it likes."""
+    words = said(
+        "%(who)s waits for what it receives: its waits are steadier than those of a program at random", who=x.step.origin
+    )
+    return people.against_chance(x.lags_s), parameters.program_nats, said("program whose mails are acknowledged"), words
+
+
+def _as_notifier(x: _Side, parameters: PairParameters) -> _Explanation | None:
+    """A server `x` that returns other messages, as no log shows, and whose notifications are answered."""
+    if not x.step.origin.startswith(_DAEMONS) or x.step.linked >= parameters.marked_share * len(x.step.times):
+        return None
+    words = said(
+        "%(who)s waits for what it receives: its waits are steadier than those of a program at random", who=x.step.origin
+    )
+    return (
+        people.against_chance(x.lags_s),
+        parameters.notifier_nats,
+        said("notifications of other messages, each answered"),
+        words,
+    )
 
 
 def _apart(up: list[bool], needed: float) -> _Explanation:

@@ -11,8 +11,8 @@ from maillog_forensics import people
 
 ROUND_PERIODS = (15, 20, 30, 45, 60, 90, 120, 180, 300, 600, 900, 1200, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
 """Periods that people give to schedulers (seconds)."""
-SCHEDULE_NATS = 3.0
-"""From here on a schedule is believed, whatever else is said of a sender: one or two loops in a hundred come so far by chance."""
+SCHEDULE_NATS, BOTH_NATS = 3.0, 2.0
+"""From here on a schedule is believed, whatever else is said of a sender, or of two together: one or two loops in a hundred come so far by chance."""
 LEAST, LEAST_ALONE = 5, 8
 """So few times keep a phase by chance; what tells two schedulers in opposite directions alone, tells one alone only where there are more."""
 _NEAR = 0.2
@@ -45,7 +45,7 @@ class Clock:
 def believed(one: Clock | None, other: Clock | None, times: int) -> bool:
     """Whether the one of two senders is a scheduler, of whose messages there are `times`, or both are, in opposite directions."""
     alone = one is not None and times >= LEAST_ALONE and one.nats >= SCHEDULE_NATS
-    return alone or (one is not None and other is not None and one.nats + other.nats >= SCHEDULE_NATS)
+    return alone or (one is not None and other is not None and one.nats + other.nats >= BOTH_NATS)
 
 
 def clock(mine: Sequence[float], theirs: Sequence[float] = ()) -> Clock | None:
