@@ -32,10 +32,12 @@ class PairParameters:
     """Against two people: `people.RARITY` is the longest stretch seen in years, this is 600 times rarer."""
     length_alone_nats: float = 10.0
     """More, where no side answers more steadily than people: what alone would tell is that they keep it up too long."""
-    sender_nats: float = 7.5
+    sender_nats: float = 7.0
     """Against a person whose mail a machine acknowledges: such pairs are few, so it takes less."""
-    program_nats: float = 1.0
+    program_nats: float = 2.0
     """Against a program that writes at random and is acknowledged: it may write more often than people, but waits for no answer."""
+    program_at_once_nats: float = 1.0
+    """The same where its waits are those of a machine that answers at once."""
     own_pace_nats: float = -2.5
     """Against a program that writes at a pace of its own: where its wait is much the longer one, the two can hardly be told."""
     own_pace_each: float = 0.1
@@ -68,6 +70,8 @@ class _Side:
     """Nats against people's answering times."""
     pace: float
     """Nats for writing because of what came in, against a pace of its own."""
+    sizes: float
+    """Nats against people by the sizes of its messages."""
 
     def answers_at_once(self, parameters: PairParameters) -> bool:
         """Whether it is taken for a machine because it answers quickly."""
@@ -148,7 +152,9 @@ def _side(
         if wander <= parameters.max_wander:  # people's bursts, aligned first to first, look steadier than they are
             steady = max(steady, people.against_people(aligned))
             pace = max(pace, people.aligned_against_own_pace(aligned, times))
-        lags_s = max(lags_s, aligned or lags_s, rhythm.in_turn(asked, times) or lags_s, key=people.against_chance)
+        # the sum of several gaps of one's own looks even as well: waits for what came in explain the times better than one's own gaps do
+        waits = [v for v in (aligned, rhythm.in_turn(asked, times)) if v and people.aligned_against_own_pace(v, times) >= 0]
+        lags_s = max((lags_s, *waits), key=people.against_chance)
     to_daemon = target.startswith(_DAEMONS)  # people don't write there again and again
     signs = len(mine) if to_daemon else sum(data["is_automatic"][k] or data["is_linked"][k] for k in mine)
     step = Step(
@@ -166,6 +172,7 @@ def _side(
         lags_s,
         max(0.0, steady),
         pace,
+        people.even_sizes([data["size"][k] for k in mine]),
     )
 
 
@@ -208,7 +215,7 @@ def _as_people(times: list[float], up: list[bool], sides: list[_Side], parameter
 
 def _as_person(x: _Side, parameters: PairParameters) -> _Explanation:
     """A person `x` who writes of his own accord, and is acknowledged."""
-    nats = people.rarity(x.step.times, None, people.ONE_WAY) + people.against_chance(x.lags_s)
+    nats = people.rarity(x.step.times, None, people.ONE_WAY) + people.against_chance(x.lags_s) + x.sizes
     words = said(
         "%(who)s wrote %(n)s times, in the median %(s)s s after what it received: steadier than by chance",
         who=x.step.origin,
@@ -223,7 +230,8 @@ def _as_program(x: _Side, parameters: PairParameters) -> _Explanation:
     words = said(
         "%(who)s waits for what it receives: its waits are steadier than those of a program at random", who=x.step.origin
     )
-    return people.against_chance(x.lags_s), parameters.program_nats, said("program whose mails are acknowledged"), words
+    needed = parameters.program_at_once_nats if x.answers_at_once(parameters) else parameters.program_nats
+    return people.against_chance(x.lags_s), needed, said("program whose mails are acknowledged"), words
 
 
 def _as_notifier(x: _Side, parameters: PairParameters) -> _Explanation | None:

@@ -50,6 +50,11 @@ _SEARCH = 3.0
 """Price in nats of having fitted the machine's centre, spread and strays."""
 SHORTEST_CLOCK_S = 12.0
 """Nobody schedules mail more often; a shorter period is a machine's own."""
+_SAME_BYTES, _SAME_SHARE = 24, 0.02
+"""Sizes are even within so many bytes, or such a part of them."""
+_SAME_BY_DESIGN, _SAME_BY_CHANCE = 0.8, 0.04
+"""How often a machine's are, and a person's."""
+_SIZES_TELL = 4.0
 _ROOT_2PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -145,6 +150,22 @@ def _evener(waits: Sequence[float], periods: Sequence[float]) -> float:
         return 0.0
     own, answering = (likelihood(log_times(v), 1e-6, 0.5, (*_STRAY, 0.6), grain_s=0.6)[1] * n / len(v) for v in (periods, waits))
     return answering - own
+
+
+def even_sizes(sizes: Sequence[int | None]) -> float:
+    """Nats for a machine, whose mails are all of one size or grow by one amount, against a person, by the sizes (bytes) of mails in turn.
+
+    Between -4 and 4, and 0 where sizes are not logged: a person may send the same text again, and a machine may quote what it likes.
+    """
+    known = [size for size in sizes if size]
+    steps = [b - a for a, b in itertools.pairwise(known)]
+    if len(steps) < 3:
+        return 0.0
+    usual = sorted(steps)[len(steps) // 2]
+    even = sum(abs(step - usual) <= max(_SAME_BYTES, _SAME_SHARE * size) for step, size in zip(steps, known))
+    nats = even * math.log(_SAME_BY_DESIGN / _SAME_BY_CHANCE)
+    nats += (len(steps) - even) * math.log((1 - _SAME_BY_DESIGN) / (1 - _SAME_BY_CHANCE))
+    return min(max(nats, -_SIZES_TELL), _SIZES_TELL)
 
 
 def likelihood(
