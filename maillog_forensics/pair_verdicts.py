@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any, Literal
 
 from maillog_forensics import people, phase, rhythm
@@ -54,7 +54,9 @@ class PairParameters:
     max_wander: float = 0.2
     """With several messages in flight: standard deviation of the lags against the time between messages."""
     alternating: float = 0.75
-    """Part of the steps that change direction where only one message is in flight."""
+    """Part of the steps that change direction where only one message is in flight …"""
+    most_ahead: int = 3
+    """… and so many messages is neither ahead of the other then, other mail included."""
     max_pairs: int = 200_000
     """Budget: pairs beyond it are not examined, and the report says so."""
 
@@ -72,6 +74,8 @@ class _Side:
     """Nats for writing because of what came in, against a pace of its own."""
     sizes: float
     """Nats against people by the sizes of its messages."""
+    grows: float
+    """Nats for answering what it quotes."""
 
     def answers_at_once(self, parameters: PairParameters) -> bool:
         """Whether it is taken for a machine because it answers quickly."""
@@ -95,7 +99,7 @@ def judge(names: tuple[str, str], data: dict[str, list[Any]], span: list[int], p
     if abs(2 * ups - n) > max(2, 0.2 * n) or min(ups, n - ups) < 2:
         return None
     flips = sum(a != b for a, b in pairwise(up))
-    one_at_a_time = flips >= parameters.alternating * (n - 1)
+    one_at_a_time = flips >= parameters.alternating * (n - 1) and _most_ahead(up) <= parameters.most_ahead
     if people.kept_in_step(up) < min(parameters.apart_nats, parameters.marked_apart_nats):
         return None
     sides = [_side(names, side, data, span, one_at_a_time, parameters) for side in (True, False)]
@@ -173,6 +177,7 @@ def _side(
         max(0.0, steady),
         pace,
         people.even_sizes([data["size"][k] for k in mine]),
+        people.growing_sizes([data["size"][k] for k in mine]),
     )
 
 
@@ -231,7 +236,7 @@ def _as_program(x: _Side, parameters: PairParameters) -> _Explanation:
         "%(who)s waits for what it receives: its waits are steadier than those of a program at random", who=x.step.origin
     )
     needed = parameters.program_at_once_nats if x.answers_at_once(parameters) else parameters.program_nats
-    return people.against_chance(x.lags_s), needed, said("program whose mails are acknowledged"), words
+    return people.against_chance(x.lags_s) + x.grows, needed, said("program whose mails are acknowledged"), words
 
 
 def _as_notifier(x: _Side, parameters: PairParameters) -> _Explanation | None:
@@ -251,13 +256,13 @@ def _as_notifier(x: _Side, parameters: PairParameters) -> _Explanation | None:
 
 def _apart(up: list[bool], needed: float) -> _Explanation:
     """Two senders that know nothing of each other."""
-    ahead = 0
-    low = high = 0
-    for by_up in up:
-        ahead += 1 if by_up else -1
-        low, high = min(low, ahead), max(high, ahead)
-    words = said("in %(n)s messages neither got more than %(ahead)s ahead of the other", n=len(up), ahead=high - low)
+    words = said("in %(n)s messages neither got more than %(ahead)s ahead of the other", n=len(up), ahead=_most_ahead(up))
     return people.kept_in_step(up), needed, said("independent senders"), words
+
+
+def _most_ahead(up: list[bool]) -> int:
+    ahead = list(accumulate((1 if by_up else -1 for by_up in up), initial=0))
+    return max(ahead) - min(ahead)
 
 
 def _high(values: list[float]) -> float:

@@ -54,6 +54,8 @@ _SAME_BYTES, _SAME_SHARE = 24, 0.02
 """Sizes are even within so many bytes, or such a part of them."""
 _SAME_BY_DESIGN, _SAME_BY_CHANCE = 0.8, 0.04
 """How often a machine's are, and a person's."""
+_GROWS = 0.95
+"""How often a mail is larger than the one before where each quotes the other; any other mails are in half of the cases at most."""
 _SIZES_TELL = 4.0
 _ROOT_2PI = 0.5 * math.log(2 * math.pi)
 
@@ -166,6 +168,14 @@ def even_sizes(sizes: Sequence[int | None]) -> float:
     nats = even * math.log(_SAME_BY_DESIGN / _SAME_BY_CHANCE)
     nats += (len(steps) - even) * math.log((1 - _SAME_BY_DESIGN) / (1 - _SAME_BY_CHANCE))
     return min(max(nats, -_SIZES_TELL), _SIZES_TELL)
+
+
+def growing_sizes(sizes: Sequence[int | None]) -> float:
+    """Nats, up to 4, for a machine that quotes what it answers, so that its mails grow turn by turn, against any other machine."""
+    steps = [b - a for a, b in itertools.pairwise([size for size in sizes if size])]
+    grown = sum(step > _SAME_BYTES for step in steps)
+    nats = grown * math.log(_GROWS / 0.5) + (len(steps) - grown) * math.log((1 - _GROWS) / 0.5)
+    return min(max(nats, 0.0), _SIZES_TELL)
 
 
 def likelihood(

@@ -52,7 +52,7 @@ def scenario(
     for host in stage.ours:
         host.backlog = (0.02, 240.0)
     outages(stage.world, stage.outside, rng)
-    stage.crowd = Institution(stage, 12 if table else people)
+    stage.crowd = Institution(stage, people)
     if table:
         replay(stage, rows)
     else:
