@@ -13,6 +13,14 @@ from maillog_forensics.findings import LookAlike, LoopType
 from maillog_forensics.language import mark, said
 from maillog_forensics.loops import Loop, Step
 
+_AGAINST = {
+    "independent senders": said("evidence against independent senders"),
+    "people writing quickly": said("evidence against people writing quickly"),
+    "ticket acknowledgement": said("evidence against a person who is acknowledged"),
+    "program whose mails are acknowledged": said("evidence against a program that is acknowledged"),
+    "notifications of other messages, each answered": said("evidence against notifications of other messages"),
+}
+"""What each honest explanation is called where it is weighed: readers take its bare name for what speaks for it."""
 _DAEMONS = ("mailer-daemon@", "postmaster@")
 
 
@@ -114,7 +122,7 @@ def judge(names: tuple[str, str], data: dict[str, list[Any]], span: list[int], p
         nats, needed, name, words = explained
         if nats < needed:
             return None
-        factors.append((name, round(nats, 1), f">= {needed:.3g}", True, words))
+        factors.append((_AGAINST[name], round(nats, 1), f">= {needed:.3g}", True, words))
         looks.append(LookAlike(name=name, ruled_out=True, reason=words))
     if all(marked):
         why = said("the log marks the answers as automatic on both sides")
