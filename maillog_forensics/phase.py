@@ -45,7 +45,12 @@ class Clock:
 def believed(one: Clock | None, other: Clock | None, times: int) -> bool:
     """Whether the one of two senders is a scheduler, of whose messages there are `times`, or both are, in opposite directions."""
     alone = one is not None and times >= LEAST_ALONE and one.nats >= SCHEDULE_NATS
-    return alone or (one is not None and other is not None and one.nats + other.nats >= BOTH_NATS)
+    return alone or all_believed([one, other])
+
+
+def all_believed(clocks: Sequence[Clock | None]) -> bool:
+    """Whether several senders together are schedulers: of a loop that one of them drives by the clock, the others only follow."""
+    return all(clocks) and sum(c.nats for c in clocks if c) >= BOTH_NATS
 
 
 def clock(mine: Sequence[float], theirs: Sequence[float] = ()) -> Clock | None:

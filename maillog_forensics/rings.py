@@ -248,8 +248,8 @@ def _loop(
     all_marked: bool,
     search: CycleSearch,
 ) -> Loop:
-    clock = phase.clock(steps[0].times, steps[-1].times)
-    follows = phase.believed(clock, None, len(steps[0].times)) and not all_marked
+    clocks = [phase.clock(step.times, before.times) for before, step in zip([steps[-1], *steps[:-1]], steps)]
+    follows = phase.all_believed(clocks) and not all_marked
     name = said("schedulers of one period")
     if follows:
         search.set_aside[name] = search.set_aside.get(name, 0) + 1
