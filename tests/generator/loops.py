@@ -154,6 +154,7 @@ def _circle(
                 prefix=prefix,
                 size=rng.randint(400, 4000),
                 growth=growth,
+                loop=loop if stage.goes_on else None,
             ),
         )
     for host in set(hosts) if not stage.goes_on else ():
@@ -335,7 +336,12 @@ def daemon(stage: Stage) -> Loop:
     loop = stage.loop("notification", [me, far.daemon], counts_bounces=True)
     lag = spread(rng, 1, 40)
     style = rng.choice(("script", "sieve", "client"))
-    world.habit(me, Responder(world, me, lag, rng.uniform(0.05, 0.4 if stage.is_hard else 0.15), style=style))
+    world.habit(
+        me,
+        Responder(
+            world, me, lag, rng.uniform(0.05, 0.4 if stage.is_hard else 0.15), style=style, loop=loop if stage.goes_on else None
+        ),
+    )
     n = rng.randint(30, 140)
     _seed(stage, loop, me, lost, stage.facts["t0"], 0)
     _ending(stage, loop, rng.choice(("quiet", "quiet", "ongoing")), n, [far.daemon, me])
@@ -371,6 +377,7 @@ def mailing_list(stage: Stage) -> Loop:
                 answers_own=own,
                 answers_null=False,
                 prefix="Absent: ",
+                loop=loop if stage.goes_on else None,
             ),
         )
     n = rng.randint(25, 70)
