@@ -23,7 +23,7 @@ from maillog_forensics import (
     __version__,
     allowing,
     buckets,
-    drafts,
+    detectors,
     incidents,
     objects,
     schema,
@@ -33,6 +33,7 @@ from maillog_forensics import (
 )
 from maillog_forensics import correlate as correlating
 from maillog_forensics.accounts import InputReport
+from maillog_forensics.drafts import Draft
 from maillog_forensics.evidence import Lines
 from maillog_forensics.findings import SCHEMA, Findings, Incident, InputFile, Run, Search, Suppressed, UnknownShape
 from maillog_forensics.reading import Engine, Request, gathered, taken_in
@@ -225,7 +226,7 @@ def examine(
     """Find incidents in the messages, and fetch from `lines` those that prove them."""
     mail = done.mail
     with timing.stage("graph and detectors"):
-        found = drafts.find(mail, window_s=window_s)
+        found = detectors.find(mail, window_s=window_s)
     wanted, suppressed = _without_allowed(found.drafts, list(allowed))
     incidents.want_lines(wanted, lines)
     lines.want(incidents.first_lines(wanted, mail))
@@ -267,12 +268,10 @@ def in_order(kept: Spool | None) -> pl.LazyFrame:
     return pl.concat(tables, how="diagonal_relaxed").sort("_input", "line", maintain_order=True).drop("_input")
 
 
-def _without_allowed(
-    found: list[drafts.Draft], allowed: list[allowing.Allowed]
-) -> tuple[list[drafts.Draft], tuple[Suppressed, ...]]:
+def _without_allowed(found: list[Draft], allowed: list[allowing.Allowed]) -> tuple[list[Draft], tuple[Suppressed, ...]]:
     """Drafts that no entry covers, and a count for each entry that covered some."""
     wanted = []
-    counts: dict[allowing.Allowed, list[drafts.Draft]] = {}
+    counts: dict[allowing.Allowed, list[Draft]] = {}
     for draft in found:
         entry = next((a for a in allowed if a.covers(draft.members, draft.ended.date())), None)
         if entry:

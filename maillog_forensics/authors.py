@@ -54,15 +54,15 @@ def attribute(messages: pl.LazyFrame, deliveries: pl.LazyFrame) -> tuple[pl.Data
     from_header = (pl.col("mta") == "exchange") & pl.col("user").str.contains("@") & ~pl.col("is_notification")
     found = (
         open_ones.with_columns(_header=pl.when(from_header).then(pl.col("user").str.to_lowercase()))
-        .join(_by_parent(open_ones, deliveries), on="mid", how="left", maintain_order="left")
+        .join(_by_parent(open_ones, narrow, deliveries), on="mid", how="left", maintain_order="left")
         .join(mine.select("mid", "_local"), on="mid", how="left", maintain_order="left")
         .with_columns(
-            author=pl.coalesce("_linked", "_local", "_header"),
+            author=pl.coalesce("_linked", "_local"),
             is_linked=pl.col("parent").is_not_null() | (pl.col("_local") == pl.col("from_box")).fill_null(False),
             is_inferred=pl.lit(False),
         )
     )
-    # the same message on another host: what one log knows holds for all
+    # the same message on another host: what one log links holds for all, before what a header says
     known = (
         found.filter(pl.col("author").is_not_null())
         .group_by("logical", maintain_order=True)
@@ -71,7 +71,8 @@ def attribute(messages: pl.LazyFrame, deliveries: pl.LazyFrame) -> tuple[pl.Data
     found = (
         found.join(known, on="logical", how="left", maintain_order="left")
         .with_columns(
-            author=pl.coalesce("author", "_told"), is_notification=pl.col("is_notification") | pl.col("_note").fill_null(False)
+            author=pl.coalesce("author", "_told", "_header"),
+            is_notification=pl.col("is_notification") | pl.col("_note").fill_null(False),
         )
         .drop("_told", "_note", "_header", "_linked", "_local")
     )
@@ -126,13 +127,22 @@ def _with_guess(found: pl.DataFrame, guess: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _by_parent(open_ones: pl.DataFrame, deliveries: pl.LazyFrame) -> pl.DataFrame:
-    """The recipient for whom the linked parent failed, or else who received it: they wrote the notification or the answer."""
-    answers = open_ones.filter(pl.col("parent").is_not_null()).select("mid", "parent")
+def _by_parent(open_ones: pl.DataFrame, messages: pl.LazyFrame, deliveries: pl.LazyFrame) -> pl.DataFrame:
+    """The recipient for whom the linked parent failed, or else who received it: they wrote the notification or the answer.
+
+    All stays of the parent count: Exchange links to the one in the mailbox store, and the transport's is the one that fails.
+    """
+    answers = open_ones.lazy().filter(pl.col("parent").is_not_null()).select("mid", "parent")
+    named = messages.select("mid", "logical")
+    parents = answers.join(named.rename({"mid": "parent"}), on="parent").collect()
+    if parents.is_empty():
+        return pl.DataFrame(schema={"mid": pl.UInt32, "_linked": pl.String})
+    stays = named.join(parents.lazy(), on="logical", how="semi").rename({"mid": "stay"}).collect()
     told = deliveries.select("mid", "to_box", "event", "transport", "last")
     return (
-        answers.lazy()
-        .join(told, left_on="parent", right_on="mid", how="inner")
+        parents.lazy()
+        .join(stays.lazy(), on="logical")
+        .join(told, left_on="stay", right_on="mid")
         .with_columns(
             rank=pl.when(pl.col("event").is_in(["bounce", "expire"]))
             .then(0)

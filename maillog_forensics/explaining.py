@@ -33,11 +33,11 @@ def _text(incident: Incident, findings: Findings) -> str:
         visible(incident.headline), f"{what}; {c.level} (score {c.score:.2f})", "",
         "Measured against thresholds",
     ]  # fmt: skip
-    honest = {look.name for look in incident.look_alikes}
     for f in c.factors:
         mark = "+" if f.supports else "-"
-        name = f"against {f.name}" if f.name in honest else f.name  # evidence is weighed against each honest explanation
-        out.append(f"  {mark} {visible(name)}: {visible(str(f.value))}" + (f" (threshold {f.threshold})" if f.threshold else ""))
+        out.append(
+            f"  {mark} {visible(f.name)}: {visible(str(f.value))}" + (f" (threshold {f.threshold})" if f.threshold else "")
+        )
         out.append(f"    {visible(f.words)}")
     out += ["", "Every arrow"]
     for a in incident.arrows:

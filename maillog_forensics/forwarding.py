@@ -119,17 +119,37 @@ def _together(mail: Mail, graph: Graph) -> pl.DataFrame:
     """
     messages, deliveries = mail.messages.lazy(), mail.deliveries.lazy()
     next_id, own_id = pl.col("next_queue_id").hash(), pl.col("queue_id").hash()
-    given = deliveries.filter(pl.col("next_queue_id").is_not_null()).select(before="mid", gone="last", _id=next_id)
-    taken = messages.filter(pl.col("queue_id").is_not_null()).select("mid", "first", _id=own_id)
+    given = deliveries.filter(pl.col("next_queue_id").is_not_null()).select(
+        before="mid", gone="last", to="relay_host", _id=next_id
+    )
+    taken = messages.filter(pl.col("queue_id").is_not_null()).select("mid", "first", "host_key", _id=own_id)
     met = (
         given.join(taken, on="_id")
         .filter(pl.col("before") != pl.col("mid"), (pl.col("first") - pl.col("gone")).dt.total_seconds().abs() <= 900)
-        .select("before", "mid", "gone", "_id")
         .collect()
     )
     if met.is_empty():
         return graph.stays
-    # an id is unique on its own host only: the message must also be for the one it was handed to
+    # an id is unique on its own host only: the message must also be for the one it was handed to; no other host gives this one's ids, and
+    # who knows the message that was handed over under its own Message-ID knows where it went on
+    hosts = messages.select(before="mid", gave="host_key").join(met.lazy().select("before").unique(), on="before", how="semi")
+    label = pl.col("to").str.to_lowercase().str.extract(r"^([^.\[]+)", 1)
+    own_label = pl.col("host_key").str.to_lowercase().str.extract(r"^([^.]+)", 1)
+    is_itself = (label == own_label) | (label == "localhost") | label.is_null()
+    keys = {
+        name: graph.stays.lazy().select(pl.col("mid").alias(of), pl.col("logical").alias(name))
+        for of, name in (("before", "_b"), ("mid", "_m"))
+    }
+    met = (
+        met.lazy()
+        .join(hosts, on="before")
+        .filter((pl.col("gave") != pl.col("host_key")) | is_itself)
+        .join(keys["_b"], on="before")
+        .join(keys["_m"], on="mid")
+        .filter((pl.col("_b") == pl.col("_m")) | ~(pl.col("_b") == pl.col("_m")).any().over("before", "_id"))
+        .select("before", "mid", "gone", "_id")
+        .collect()
+    )
     to = deliveries.select("mid", "to_box", "final_box", _id=next_id)
     sent = (
         to.join(met.lazy().select(mid="before").unique(), on="mid", how="semi")

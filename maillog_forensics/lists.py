@@ -34,6 +34,8 @@ class ListParameters:
     together_nats: float = 28.0
     """For several members who post quicker than people, though no one of them shows that he answers (see `people`)."""
     max_together: int = 8
+    among_others_nats: float = 4.0
+    """For a member of a list that responders flood: rarity among people of posting so often meanwhile (see `people`)."""
     quick_s: float = 300.0
     """Median lag of an unmarked responder; a member who answers everything within this is no person."""
 
@@ -201,16 +203,21 @@ def _examine(
         )
     if sum(len(s.times) for s in responders) < parameters.min_posts:
         responders, factors = _together(address, posts, posters, parameters)
-    if responders:  # nobody posts ten times while a responder floods the list, but another responder
-        begin, stop = min(s.times[0] for s in responders), max(s.times[-1] for s in responders)
+    if responders:  # who posts quickly again and again while a responder floods the list is another one
+        begin = min(s.times[0] for s in responders) - parameters.at_once_s
+        stop = max(s.times[-1] for s in responders) + parameters.at_once_s
         for poster in set(posters) - {s.origin for s in responders}:
             mine = posts.filter(pl.col("sender") == poster, pl.col("second").is_between(begin, stop)).sort("second")
-            if mine.height >= 2 * parameters.min_answers:
-                times = mine["second"].to_list()
-                responders.append(Step(poster, address, times, None))
+            times = mine["second"].to_list()
+            rare = people.rarity(times, None, people.ONE_WAY)
+            if mine.height >= parameters.min_answers and rare >= parameters.among_others_nats:
+                signs = int((mine["is_automatic"] | mine["is_linked"]).sum())
+                responders.append(
+                    Step(poster, address, times, None, int(mine["is_null"].sum()), signs, int(mine["is_linked"].sum()))
+                )
                 words = said("%(who)s posted %(n)s times while others answered automatically", who=poster, n=mine.height)
                 name = said("answers of %(who)s", who=poster)
-                factors.append((name, mine.height, f">= {2 * parameters.min_answers}", True, words))
+                factors.append((name, round(rare, 1), f">= {parameters.among_others_nats:g}", True, words))
     automatic = sum(len(s.times) for s in responders)
     if not responders or automatic < parameters.min_posts:
         return None

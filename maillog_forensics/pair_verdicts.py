@@ -5,13 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any, Literal
 
-from maillog_forensics import people, rhythm
+from maillog_forensics import people, phase, rhythm
 from maillog_forensics.findings import LookAlike, LoopType
 from maillog_forensics.language import mark, said
 from maillog_forensics.loops import Loop, Step
+
+_AGAINST = {
+    "independent senders": said("evidence against independent senders"),
+    "people writing quickly": said("evidence against people writing quickly"),
+    "ticket acknowledgement": said("evidence against a person who is acknowledged"),
+    "program whose mails are acknowledged": said("evidence against a program that is acknowledged"),
+    "notifications of other messages, each answered": said("evidence against notifications of other messages"),
+}
+"""What each honest explanation is called where it is weighed: readers take its bare name for what speaks for it."""
+_DAEMONS = ("mailer-daemon@", "postmaster@")
 
 
 @dataclass(frozen=True)
@@ -30,16 +40,18 @@ class PairParameters:
     """Against two people: `people.RARITY` is the longest stretch seen in years, this is 600 times rarer."""
     length_alone_nats: float = 10.0
     """More, where no side answers more steadily than people: what alone would tell is that they keep it up too long."""
-    sender_nats: float = 6.0
-    """Against a person, or a program at random, whose mail a machine acknowledges: such pairs are few, so it takes less."""
+    sender_nats: float = 7.0
+    """Against a person whose mail a machine acknowledges: such pairs are few, so it takes less."""
+    program_nats: float = 2.0
+    """Against a program that writes at random and is acknowledged: it may write more often than people, but waits for no answer."""
+    program_at_once_nats: float = 1.0
+    """The same where its waits are those of a machine that answers at once."""
     own_pace_nats: float = -2.5
     """Against a program that writes at a pace of its own: where its wait is much the longer one, the two can hardly be told."""
     own_pace_each: float = 0.1
     """… and so much for each of its messages: stamps of whole seconds make what came in look less even than it is."""
-    clock_pace_nats: float = 1.0
-    """A schedule is believed only where its own pace explains it about as well as what came in."""
-    marked_pace_nats: float = -8.0
-    """The same, where the log marks it as automatic: what answers a probe by the clock may look like a responder."""
+    notifier_nats: float = 2.0
+    """Against a server that returns other messages, which the logs don't show."""
     marked_apart_nats: float = 4.0
     apart_nats: float = 5.0
     """Against two that write independently of each other."""
@@ -50,7 +62,9 @@ class PairParameters:
     max_wander: float = 0.2
     """With several messages in flight: standard deviation of the lags against the time between messages."""
     alternating: float = 0.75
-    """Part of the steps that change direction where only one message is in flight."""
+    """Part of the steps that change direction where only one message is in flight …"""
+    most_ahead: int = 3
+    """… and so many messages is neither ahead of the other then, other mail included."""
     max_pairs: int = 200_000
     """Budget: pairs beyond it are not examined, and the report says so."""
 
@@ -66,6 +80,14 @@ class _Side:
     """Nats against people's answering times."""
     pace: float
     """Nats for writing because of what came in, against a pace of its own."""
+    sizes: float
+    """Nats against people by the sizes of its messages."""
+    grows: float
+    """Nats for answering what it quotes."""
+
+    def answers_at_once(self, parameters: PairParameters) -> bool:
+        """Whether it is taken for a machine because it answers quickly."""
+        return self.step.lags is not None and self.step.lags.median_s <= parameters.instant_s
 
 
 def judge(names: tuple[str, str], data: dict[str, list[Any]], span: list[int], parameters: PairParameters) -> Loop | None:
@@ -85,7 +107,7 @@ def judge(names: tuple[str, str], data: dict[str, list[Any]], span: list[int], p
     if abs(2 * ups - n) > max(2, 0.2 * n) or min(ups, n - ups) < 2:
         return None
     flips = sum(a != b for a, b in pairwise(up))
-    one_at_a_time = flips >= parameters.alternating * (n - 1)
+    one_at_a_time = flips >= parameters.alternating * (n - 1) and _most_ahead(up) <= parameters.most_ahead
     if people.kept_in_step(up) < min(parameters.apart_nats, parameters.marked_apart_nats):
         return None
     sides = [_side(names, side, data, span, one_at_a_time, parameters) for side in (True, False)]
@@ -94,13 +116,13 @@ def judge(names: tuple[str, str], data: dict[str, list[Any]], span: list[int], p
     looks: list[LookAlike] = []
     if n < (parameters.min_marked if all(marked) else parameters.min_messages):
         return None
-    for explained in _explanations(times, up, sides, parameters):
+    for explained in _explanations(times, up, sides, one_at_a_time, parameters):
         if explained is None:
             continue
         nats, needed, name, words = explained
         if nats < needed:
             return None
-        factors.append((name, round(nats, 1), f">= {needed:.3g}", True, words))
+        factors.append((_AGAINST[name], round(nats, 1), f">= {needed:.3g}", True, words))
         looks.append(LookAlike(name=name, ruled_out=True, reason=words))
     if all(marked):
         why = said("the log marks the answers as automatic on both sides")
@@ -142,8 +164,10 @@ def _side(
         if wander <= parameters.max_wander:  # people's bursts, aligned first to first, look steadier than they are
             steady = max(steady, people.against_people(aligned))
             pace = max(pace, people.aligned_against_own_pace(aligned, times))
-        lags_s = max(lags_s, aligned, rhythm.in_turn(asked, times), key=people.against_chance)
-    to_daemon = target.startswith(("mailer-daemon@", "postmaster@"))  # people don't write there again and again
+        # the sum of several gaps of one's own looks even as well: waits for what came in explain the times better than one's own gaps do
+        waits = [v for v in (aligned, rhythm.in_turn(asked, times)) if v and people.aligned_against_own_pace(v, times) >= 0]
+        lags_s = max((lags_s, *waits), key=people.against_chance)
+    to_daemon = target.startswith(_DAEMONS)  # people don't write there again and again
     signs = len(mine) if to_daemon else sum(data["is_automatic"][k] or data["is_linked"][k] for k in mine)
     step = Step(
         origin,
@@ -160,6 +184,8 @@ def _side(
         lags_s,
         max(0.0, steady),
         pace,
+        people.even_sizes([data["size"][k] for k in mine]),
+        people.growing_sizes([data["size"][k] for k in mine]),
     )
 
 
@@ -168,16 +194,20 @@ _Explanation = tuple[float, float, str, str]
 
 
 def _explanations(
-    times: list[float], up: list[bool], sides: list[_Side], parameters: PairParameters
+    times: list[float], up: list[bool], sides: list[_Side], one_at_a_time: bool, parameters: PairParameters
 ) -> Iterator[_Explanation | None]:
     """What honest mail could explain it, the cheapest to look at first."""
     both_marked = all(s.is_marked for s in sides)
     yield _apart(up, parameters.marked_apart_nats if both_marked else parameters.apart_nats)
-    if both_marked:
-        return
-    yield _as_people(times, up, sides, parameters)
+    if not both_marked:
+        yield _as_people(times, up, sides, parameters)
     for x, y in (sides, sides[::-1]):
-        yield _as_sender(x, y, parameters)
+        if x.is_marked:
+            yield _as_notifier(x, parameters) if both_marked else None
+        elif y.is_marked or y.steady >= parameters.steady_nats or y.answers_at_once(parameters):
+            yield _as_person(x, parameters)
+            if one_at_a_time:
+                yield _as_program(x, parameters)
 
 
 def _as_people(times: list[float], up: list[bool], sides: list[_Side], parameters: PairParameters) -> _Explanation | None:
@@ -196,12 +226,9 @@ def _as_people(times: list[float], up: list[bool], sides: list[_Side], parameter
     return rare + steady, needed, said("people writing quickly"), words
 
 
-def _as_sender(x: _Side, y: _Side, parameters: PairParameters) -> _Explanation | None:
-    """A person or a program `x` that writes of its own accord, and a machine `y` that acknowledges."""
-    instant = y.step.lags is not None and y.step.lags.median_s <= parameters.instant_s
-    if x.is_marked or len(x.step.times) < 2 or not (y.is_marked or instant or y.steady >= parameters.steady_nats):
-        return None
-    nats = people.rarity(x.step.times, None, people.ONE_WAY) + people.against_chance(x.lags_s)
+def _as_person(x: _Side, parameters: PairParameters) -> _Explanation:
+    """A person `x` who writes of his own accord, and is acknowledged."""
+    nats = people.rarity(x.step.times, None, people.ONE_WAY) + people.against_chance(x.lags_s) + x.sizes
     words = said(
         "%(who)s wrote %(n)s times, in the median %(s)s s after what it received: steadier than by chance",
         who=x.step.origin,
@@ -211,15 +238,39 @@ def _as_sender(x: _Side, y: _Side, parameters: PairParameters) -> _Explanation |
     return nats, parameters.sender_nats, said("ticket acknowledgement"), words
 
 
+def _as_program(x: _Side, parameters: PairParameters) -> _Explanation:
+    """A program `x` that writes when something happens, alarms or orders, and is acknowledged: as often as it likes."""
+    words = said(
+        "%(who)s waits for what it receives: its waits are steadier than those of a program at random", who=x.step.origin
+    )
+    needed = parameters.program_at_once_nats if x.answers_at_once(parameters) else parameters.program_nats
+    return people.against_chance(x.lags_s) + x.grows, needed, said("program whose mails are acknowledged"), words
+
+
+def _as_notifier(x: _Side, parameters: PairParameters) -> _Explanation | None:
+    """A server `x` that returns other messages, as no log shows, and whose notifications are answered."""
+    if not x.step.origin.startswith(_DAEMONS) or x.step.linked >= parameters.marked_share * len(x.step.times):
+        return None
+    words = said(
+        "%(who)s waits for what it receives: its waits are steadier than those of a program at random", who=x.step.origin
+    )
+    return (
+        people.against_chance(x.lags_s),
+        parameters.notifier_nats,
+        said("notifications of other messages, each answered"),
+        words,
+    )
+
+
 def _apart(up: list[bool], needed: float) -> _Explanation:
     """Two senders that know nothing of each other."""
-    ahead = 0
-    low = high = 0
-    for by_up in up:
-        ahead += 1 if by_up else -1
-        low, high = min(low, ahead), max(high, ahead)
-    words = said("in %(n)s messages neither got more than %(ahead)s ahead of the other", n=len(up), ahead=high - low)
+    words = said("in %(n)s messages neither got more than %(ahead)s ahead of the other", n=len(up), ahead=_most_ahead(up))
     return people.kept_in_step(up), needed, said("independent senders"), words
+
+
+def _most_ahead(up: list[bool]) -> int:
+    ahead = list(accumulate((1 if by_up else -1 for by_up in up), initial=0))
+    return max(ahead) - min(ahead)
 
 
 def _high(values: list[float]) -> float:
@@ -269,32 +320,17 @@ def _loop(
 def _by_the_clock(sides: list[_Side], parameters: PairParameters) -> LookAlike:
     """Echo probes, and schedulers of one period in opposite directions: they keep their phase, while a loop's drifts."""
     name = said("echo probe or schedulers of one period")
-    both_marked = all(s.is_marked for s in sides)
+    clocks = [phase.clock(x.step.times, y.step.times) for x, y in (sides, sides[::-1])]
     drifts = ""
-    for x in sides:
-        clock, pace = rhythm.clock(x.step.times), x.pace
+    for x, clock, other in zip(sides, clocks, clocks[::-1]):
         if clock is None or x.step.linked >= parameters.marked_share * len(x.step.times):
             continue
-        least = parameters.marked_pace_nats if x.is_marked and not clock.is_round else parameters.clock_pace_nats
-        inconclusive = clock.is_round and clock.drift < 0.95 and not x.is_marked
-        surely = clock.is_round and clock.drift < 0.8 and clock.correlation < -0.28
-        if pace <= least * max(1.0, len(x.step.times) / (8 if surely else 20)) and (clock.is_clock or inconclusive):
-            known: dict[str, str | float] = {"who": x.step.origin, "s": round(clock.period_s, 1)}
-            told = (
-                said("%(who)s writes every %(s)s s and keeps to that clock; a loop's phase drifts", **known)
-                if clock.is_clock
-                else said("%(who)s writes every %(s)s s, and nothing shows that it does so because it was answered", **known)
-            )
-            return LookAlike(name=name, ruled_out=False, reason=told)
-        drifts = drifts or said(
-            "the times drift (residual %(drift)s of the change per turn, clock: 0.7; correlation %(correlation)s, clock: -0.5)",
-            drift=round(clock.drift, 2),
-            correlation=round(clock.correlation, 2),
-        )
-    why = (
-        said("the log marks the answers as automatic on both sides") if both_marked else drifts or said("no side keeps a period")
-    )
-    return LookAlike(name=name, ruled_out=True, reason=why)
+        known: dict[str, str | float] = {"who": x.step.origin, "s": round(clock.period_s, 1), "nats": round(clock.nats, 1)}
+        if phase.believed(clock, other, len(x.step.times)):
+            words = said("%(who)s writes every %(s)s s and keeps to that clock; a loop's phase drifts", **known)
+            return LookAlike(name=name, ruled_out=False, reason=words)
+        drifts = drifts or said("%(who)s keeps to no clock: %(nats)s nats for one of %(s)s s", **known)
+    return LookAlike(name=name, ruled_out=True, reason=drifts or said("no side keeps a period"))
 
 
 def _at_own_pace(sides: list[_Side], parameters: PairParameters) -> LookAlike:

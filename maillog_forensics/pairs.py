@@ -14,11 +14,12 @@ from typing import Any
 import polars as pl
 
 from maillog_forensics import people, rhythm
+from maillog_forensics.correlate import Mail
 from maillog_forensics.graph import Graph
 from maillog_forensics.loops import Loop
 from maillog_forensics.pair_verdicts import PairParameters, judge
 
-_COLUMNS = ("row", "second", "up", "is_null", "is_automatic", "is_linked", "is_notification")
+_COLUMNS = ("row", "second", "up", "is_null", "is_automatic", "is_linked", "is_notification", "size")
 _SLACK = 0.6
 """Part of the evidence asked for that a stretch must show at the quick look before it is examined."""
 
@@ -32,13 +33,17 @@ class PairSearch:
     truncated: int = 0
 
 
-def find_pairs(graph: Graph, parameters: PairParameters = PairParameters()) -> tuple[list[Loop], PairSearch]:
+def find_pairs(
+    graph: Graph, parameters: PairParameters = PairParameters(), mail: Mail | None = None
+) -> tuple[list[Loop], PairSearch]:
     """Find two-party loops of new messages.
 
     Parameters
     ----------
     graph
         The mail graph; its edges are sorted by `sent`.
+    mail
+        For the sizes of the few messages that are examined; without it, sizes tell nothing.
     parameters
         Thresholds.
 
@@ -66,8 +71,8 @@ def find_pairs(graph: Graph, parameters: PairParameters = PairParameters()) -> t
     keys = striking.select("key").unique().sort("key")
     search.truncated = max(0, keys.height - parameters.max_pairs)
     pairs = table.join(keys.head(parameters.max_pairs), on="key", how="semi", maintain_order="left")
-    facts = graph.edges.lazy().with_row_index("row").select("row", "is_null", "is_automatic", "is_linked", "is_notification")
-    pairs = pairs.lazy().join(facts, on="row", how="left", maintain_order="left").collect()
+    facts = graph.edges[pairs["row"]].select("mid", "is_null", "is_automatic", "is_linked", "is_notification")
+    pairs = _with_sizes(pl.concat([pairs, facts], how="horizontal"), mail)
     stretches = striking.sort("scale", "begin", descending=[True, False]).partition_by("key", as_dict=True)
     loops: list[Loop] = []
     for (key,), part in pairs.partition_by("key", as_dict=True, maintain_order=True).items():
@@ -79,6 +84,14 @@ def find_pairs(graph: Graph, parameters: PairParameters = PairParameters()) -> t
         ]
         loops += _examine_pair(names, data, spans, parameters, search)
     return loops, search
+
+
+def _with_sizes(pairs: pl.DataFrame, mail: Mail | None) -> pl.DataFrame:
+    """The same with the sizes of the messages, bytes, NULL where not logged."""
+    if mail is None or pairs.is_empty():
+        return pairs.with_columns(size=pl.lit(None, pl.Int64))
+    sizes = mail.messages.lazy().select("mid", "size").join(pairs.lazy().select("mid").unique(), on="mid", how="semi")
+    return pairs.lazy().join(sizes, on="mid", how="left", maintain_order="left").collect()
 
 
 def _both_ways(edges: pl.DataFrame, parameters: PairParameters, search: PairSearch) -> pl.DataFrame:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 RARITY = 11.5
 """What the longest stretch among about 100,000 is worth: ln(100,000)."""
@@ -50,6 +50,13 @@ _SEARCH = 3.0
 """Price in nats of having fitted the machine's centre, spread and strays."""
 SHORTEST_CLOCK_S = 12.0
 """Nobody schedules mail more often; a shorter period is a machine's own."""
+_SAME_BYTES, _SAME_SHARE = 24, 0.02
+"""Sizes are even within so many bytes, or such a part of them."""
+_SAME_BY_DESIGN, _SAME_BY_CHANCE = 0.8, 0.04
+"""How often a machine's are, and a person's."""
+_GROWS = 0.95
+"""How often a mail is larger than the one before where each quotes the other; any other mails are in half of the cases at most."""
+_SIZES_TELL = 4.0
 _ROOT_2PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -89,7 +96,7 @@ def against_people(lags_s: Sequence[float]) -> float:
     if len(lags_s) < 3:
         return 0.0
     x = log_times(lags_s)
-    return max(_best(x, *MACHINE_SPREADS)[0], _edged(x) - 1.0) - _SEARCH - _best(x, *HUMAN_SPREADS)[0]
+    return max(likelihood(x, *MACHINE_SPREADS)[0], _edged(x) - 1.0) - _SEARCH - likelihood(x, *HUMAN_SPREADS)[0]
 
 
 def against_chance(lags_s: Sequence[float]) -> float:
@@ -104,8 +111,8 @@ def against_chance(lags_s: Sequence[float]) -> float:
     mean = sum(math.exp(v) for v in x) / len(x)
     # the density of an exponential time on the logarithmic scale
     at_random = sum(v - math.log(mean) - math.exp(v) / mean for v in x)
-    machine = max(_best(x, *MACHINE_SPREADS)[0] - _SEARCH, _edged(x) - 1.0 - _SEARCH, _best(x, *LOOSE_SPREADS)[0] - 1.0)
-    return machine - max(at_random, _best(x, *BURST_SPREADS)[0])
+    machine = max(likelihood(x, *MACHINE_SPREADS)[0] - _SEARCH, _edged(x) - 1.0 - _SEARCH, likelihood(x, *LOOSE_SPREADS)[0] - 1.0)
+    return machine - max(at_random, likelihood(x, *BURST_SPREADS)[0])
 
 
 def against_own_pace(mine: Sequence[float], theirs: Sequence[float]) -> float:
@@ -114,14 +121,23 @@ def against_own_pace(mine: Sequence[float], theirs: Sequence[float]) -> float:
     A loop's period is the sum of two waits, so that each wait is more even than the period; of a schedule that is answered the
     period is the more even one. Both are compared as densities per second of the next message.
     """
-    waits, periods, j = [], [], 0
+    waited = [(at - before, wait) for before, at, wait in _answers(mine, theirs)]
+    return _evener([wait for _, wait in waited], [period for period, _ in waited])
+
+
+def waits(mine: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    """Seconds from the latest that came in to one's own next message, where something came since the one before."""
+    return [wait for *_, wait in _answers(mine, theirs)]
+
+
+def _answers(mine: Sequence[float], theirs: Sequence[float]) -> Iterator[tuple[float, float, float]]:
+    """One's own message before, the next, and how long that was after the latest that came between."""
+    j = 0
     for before, at in itertools.pairwise(mine):
         while j < len(theirs) and theirs[j] <= at:
             j += 1
         if j and theirs[j - 1] >= before:
-            waits.append(at - theirs[j - 1])
-            periods.append(at - before)
-    return _evener(waits, periods)
+            yield before, at, at - theirs[j - 1]
 
 
 def aligned_against_own_pace(lags_s: Sequence[float], mine: Sequence[float]) -> float:
@@ -134,14 +150,40 @@ def _evener(waits: Sequence[float], periods: Sequence[float]) -> float:
     n = min(len(waits), len(periods))
     if n < 3 or sorted(periods)[len(periods) // 2] < SHORTEST_CLOCK_S:
         return 0.0
-    own, answering = (_best(log_times(v), 1e-6, 0.5, (*_STRAY, 0.6), grain_s=0.6)[1] * n / len(v) for v in (periods, waits))
+    own, answering = (likelihood(log_times(v), 1e-6, 0.5, (*_STRAY, 0.6), grain_s=0.6)[1] * n / len(v) for v in (periods, waits))
     return answering - own
 
 
-def _best(x: list[float], low: float, high: float, strays: Sequence[float] = _STRAY, grain_s: float = 0.3) -> tuple[float, float]:
-    """The best log likelihood of lags spread about a centre, a share of them put out of time; and that per second.
+def even_sizes(sizes: Sequence[int | None]) -> float:
+    """Nats for a machine, whose mails are all of one size or grow by one amount, against a person, by the sizes (bytes) of mails in turn.
 
-    The spread is between `low` and `high`; centre and spread are fitted by expectation and maximisation.
+    Between -4 and 4, and 0 where sizes are not logged: a person may send the same text again, and a machine may quote what it likes.
+    """
+    known = [size for size in sizes if size]
+    steps = [b - a for a, b in itertools.pairwise(known)]
+    if len(steps) < 3:
+        return 0.0
+    usual = sorted(steps)[len(steps) // 2]
+    even = sum(abs(step - usual) <= max(_SAME_BYTES, _SAME_SHARE * size) for step, size in zip(steps, known))
+    nats = even * math.log(_SAME_BY_DESIGN / _SAME_BY_CHANCE)
+    nats += (len(steps) - even) * math.log((1 - _SAME_BY_DESIGN) / (1 - _SAME_BY_CHANCE))
+    return min(max(nats, -_SIZES_TELL), _SIZES_TELL)
+
+
+def growing_sizes(sizes: Sequence[int | None]) -> float:
+    """Nats, up to 4, for a machine that quotes what it answers, so that its mails grow turn by turn, against any other machine."""
+    steps = [b - a for a, b in itertools.pairwise([size for size in sizes if size])]
+    grown = sum(step > _SAME_BYTES for step in steps)
+    nats = grown * math.log(_GROWS / 0.5) + (len(steps) - grown) * math.log((1 - _GROWS) / 0.5)
+    return min(max(nats, 0.0), _SIZES_TELL)
+
+
+def likelihood(
+    x: list[float], low: float, high: float, strays: Sequence[float] = _STRAY, grain_s: float = 0.3
+) -> tuple[float, float]:
+    """The best log likelihood of the logarithms of some lags, spread about a centre, a share of them put out of time; and that per second.
+
+    The spread is between `low` and `high`; centre and spread are fitted by expectation and maximisation. `grain_s`: what stamps resolve.
     """
     ordered = sorted(x)
     n = len(ordered)

@@ -11,23 +11,9 @@ from itertools import pairwise
 
 import polars as pl
 
-from maillog_forensics import people, rhythm
+from maillog_forensics import people, rhythm, runs
 from maillog_forensics.graph import Graph
-
-MAX_TURN = 2
-"""A turn of a ring takes at most so many windows; an arrow that pauses longer begins a new run."""
-PAUSE, PAUSE_S = 30, 600.0
-"""… and so does one that pauses so many times longer than usual, and longer than so many seconds."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """The messages of one arrow without a long pause."""
-
-    origin: int
-    target: int
-    times: list[float]
-    rows: list[int]
+from maillog_forensics.runs import Run
 
 
 @dataclass(frozen=True)
@@ -48,41 +34,18 @@ def find_relays(graph: Graph, window_s: float, min_turns: int) -> Relays:
     Two runs are a relay when they overlap, are about as long, and each message that came in is followed by one of its own
     that goes out. Cost: two sorts and an as-of join, n log n.
     """
-    table = _runs(_arrows(graph.edges, min_turns), window_s, min_turns)
+    arrows = runs.arrows(graph.edges.lazy().with_row_index("row"), min_turns)
+    table = runs.cut(_trimmed(arrows), window_s, min_turns)
     if table.is_empty():
         return Relays({}, [])
-    shapes = table.group_by("run").agg(
-        pl.col("sender").first(), pl.col("recipient").first(), n=pl.len(), begin=pl.col("us").min(), end=pl.col("us").max()
-    )
-    pairs = _in_step(table, _overlapping(shapes, window_s), window_s, min_turns)
-    used = pl.concat([pairs["came"], pairs["went"]]).unique()
-    kept = (
-        table.filter(pl.col("run").is_in(used.implode()))
-        .group_by("run", maintain_order=True)
-        .agg(pl.col("sender").first(), pl.col("recipient").first(), second=pl.col("us") / 1e6, row=pl.col("row"))
-    )
-    runs = {run: Run(sender, recipient, times, rows) for run, sender, recipient, times, rows in kept.iter_rows()}
-    return Relays(runs, sorted(pairs.select("came", "went").iter_rows()))
+    pairs = _in_step(table, _overlapping(runs.shapes(table), window_s), window_s, min_turns)
+    kept = runs.collected(table, pl.concat([pairs["came"], pairs["went"]]).unique())
+    return Relays(kept, sorted(pairs.select("came", "went").iter_rows()))
 
 
-def _arrows(edges: pl.DataFrame, min_turns: int) -> pl.DataFrame:
-    """key, row, us: the messages of arrows that may be part of a ring, in time order."""
-    same = {n: pl.col("logical") == pl.col("logical").shift(n) for n in (-2, -1, 1, 2)}
-    to_many = ((same[1] & same[2]) | (same[1] & same[-1]) | (same[-1] & same[-2])).fill_null(False)
-    table = (
-        edges.lazy()
-        .with_row_index("row")
-        .filter(~to_many, pl.col("sender") != pl.col("recipient"))
-        .select("row", us=pl.col("sent").dt.epoch("us"), key=pl.col("sender").cast(pl.UInt64) * (1 << 32) + pl.col("recipient"))
-        .collect()
-    )
-    arrows = table.group_by("key").len().filter(pl.col("len") >= min_turns).select("key", **_ends())
-    arrows = trim(arrows)
+def _trimmed(table: pl.DataFrame) -> pl.DataFrame:
+    arrows = trim(table.select("key").unique().with_columns(**runs.ends()))
     return table.join(arrows.select("key"), on="key", how="semi", maintain_order="left")
-
-
-def _ends() -> dict[str, pl.Expr]:
-    return {"sender": (pl.col("key") // (1 << 32)).cast(pl.UInt32), "recipient": (pl.col("key") % (1 << 32)).cast(pl.UInt32)}
 
 
 def trim(arrows: pl.DataFrame) -> pl.DataFrame:
@@ -92,31 +55,11 @@ def trim(arrows: pl.DataFrame) -> pl.DataFrame:
     return arrows.filter(back | on)
 
 
-def _runs(table: pl.DataFrame, window_s: float, min_turns: int) -> pl.DataFrame:
-    """key, row, us, run, sender, recipient: the runs of at least `min_turns` messages."""
-    table = table.sort("key", maintain_order=True)
-    border = (pl.col("key") != pl.col("key").shift()) | (pl.col("us").diff() > MAX_TURN * window_s * 1e6)
-    table = _of_length(table.with_columns(run=border.fill_null(True).cum_sum().cast(pl.UInt32)), min_turns)
-    if table.is_empty():
-        return table.with_columns(**_ends())
-    # a message of people, hours before or after, is not of the run
-    gap = pl.when(pl.col("run") == pl.col("run").shift()).then(pl.col("us").diff())
-    usual = table.group_by("run").agg(usual=pl.col("us").diff().median())
-    table = table.join(usual, on="run", how="left", maintain_order="left").with_columns(gap=gap)
-    border = pl.col("gap").is_null() | (pl.col("gap") > pl.max_horizontal(PAUSE * pl.col("usual"), PAUSE_S * 1e6))
-    table = table.with_columns(run=border.cum_sum().cast(pl.UInt32)).drop("gap", "usual")
-    return _of_length(table, min_turns).with_columns(**_ends())
-
-
-def _of_length(table: pl.DataFrame, least: int) -> pl.DataFrame:
-    long_enough = table.group_by("run").len().filter(pl.col("len") >= least)
-    return table.join(long_enough, on="run", how="semi", maintain_order="left")
-
-
 def _overlapping(shapes: pl.DataFrame, window_s: float) -> pl.DataFrame:
     """came, went: runs into and out of one mailbox that share a good part of their time; met in buckets, hubs included."""
-    bucket = int(MAX_TURN * window_s * 1e6)
-    cut = shapes.with_columns(bucket=pl.int_ranges(pl.col("begin") // bucket, pl.col("end") // bucket + 1)).explode("bucket")
+    bucket = int(runs.MAX_TURN * window_s * 1e6)
+    buckets = pl.int_ranges(pl.col("begin") // bucket, pl.col("end") // bucket + 1)
+    cut = shapes.with_columns(bucket=buckets).explode("bucket")
     came = cut.select("bucket", box="recipient", came="run", u="sender", n1="n", b1="begin", e1="end")
     went = cut.select("bucket", box="sender", went="run", w="recipient", n2="n", b2="begin", e2="end")
     shared = pl.min_horizontal("e1", "e2") - pl.max_horizontal("b1", "b2")
@@ -165,5 +108,5 @@ def evidence(came: Run, went: Run, begin: float, end: float) -> tuple[float, flo
     answered = [t for t in went.times if begin <= t <= end]
     merged = sorted([(t, False) for t in asked] + [(t, True) for t in answered])
     following = [b - a for (a, x), (b, y) in pairwise(merged) if y and not x]
-    lags = max((following, rhythm.in_turn(asked, answered)), key=people.against_chance)
+    lags = max((following, rhythm.in_turn(asked, answered) or following), key=people.against_chance)
     return people.against_chance(lags), people.kept_in_step([y for _, y in merged]) if merged else 0.0, lags

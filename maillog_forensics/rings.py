@@ -14,12 +14,13 @@ from typing import Literal
 import networkx as nx
 import polars as pl
 
-from maillog_forensics import people, relays, rhythm
+from maillog_forensics import people, phase, relays, rhythm
 from maillog_forensics.findings import LookAlike, LoopType
 from maillog_forensics.graph import Graph
 from maillog_forensics.language import said
 from maillog_forensics.loops import Loop, Step
-from maillog_forensics.relays import Relays, Run
+from maillog_forensics.relays import Relays
+from maillog_forensics.runs import Run, common
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def _cycles(found: Relays, parameters: CycleParameters, search: CycleSearch) -> 
 def _closed(cycle: list[int], found: Relays, graph: Graph, parameters: CycleParameters, search: CycleSearch) -> Loop | None:
     """A ring of which every hop is seen, if it is one."""
     runs = [found.runs[r] for r in cycle]
-    begin, end = _common(runs)
+    begin, end = common(runs)
     k = len(runs)
     n = sum(sum(begin <= t <= end for t in r.times) for r in runs)
     if n < max(2 * k, parameters.min_turns * k - 1):
@@ -149,7 +150,7 @@ def _open_rings(found: Relays, used: set[int], graph: Graph, parameters: CyclePa
         if came in used or went in used or min(len(r.times) for r in runs) < parameters.min_open_turns:
             continue
         search.candidates += 1
-        begin, end = _common(runs)
+        begin, end = common(runs)
         asked, passed = ([t for t in r.times if begin <= t <= end] for r in runs)
         if min(len(asked), len(passed)) < parameters.min_open_turns:
             continue
@@ -218,32 +219,6 @@ def _joined(kept: list[_Open]) -> list[_Open]:
     return out
 
 
-def _common(runs: list[Run]) -> tuple[float, float]:
-    """The largest piece of the runs' common history without a pause far above the usual ones.
-
-    A pause (a queue that stood still) is no end where the ring goes on for two turns after it.
-    """
-    times = sorted(t for r in runs for t in r.times)
-    gaps = sorted(b - a for a, b in pairwise(times))
-    border = max(20 * gaps[len(gaps) // 2], 3 * gaps[int(0.93 * (len(gaps) - 1))], 120.0)
-    pieces, start = [], 0
-    for i in range(1, len(times) + 1):
-        if i == len(times) or times[i] - times[i - 1] > border:
-            pieces.append((i - start, times[start], times[i - 1]))
-            start = i
-    best = pieces.index(max(pieces))
-    _, begin, end = pieces[best]
-    for count, first, last in pieces[best + 1 :]:
-        if count < 2 * len(runs) or first - end > 10 * border:
-            break
-        end = last
-    for count, first, last in reversed(pieces[:best]):
-        if count < 2 * len(runs) or begin - last > 10 * border:
-            break
-        begin = first
-    return begin, end
-
-
 def _usual_gap(times: list[float]) -> float:
     gaps = sorted(b - a for a, b in pairwise(times))
     return gaps[int(0.93 * (len(gaps) - 1))] if gaps else 0.0
@@ -273,8 +248,8 @@ def _loop(
     all_marked: bool,
     search: CycleSearch,
 ) -> Loop:
-    clock = rhythm.clock(steps[0].times)
-    follows = bool(clock and clock.is_clock and clock.is_round) and not all_marked
+    clocks = [phase.clock(step.times, before.times) for before, step in zip([steps[-1], *steps[:-1]], steps)]
+    follows = phase.all_believed(clocks) and not all_marked
     name = said("schedulers of one period")
     if follows:
         search.set_aside[name] = search.set_aside.get(name, 0) + 1

@@ -147,7 +147,7 @@ def measure(folder: Path) -> None:
 
     mails = graph.build(mail)
     built = mark()
-    loops, _ = pairs.find_pairs(mails)
+    loops, _ = pairs.find_pairs(mails, mail=mail)
     paired = mark()
     ringed, search = rings.find_cycles(mails)
     rung = mark()

@@ -399,16 +399,16 @@ def test_evidence_of_a_log_that_is_rotated_while_it_is_read_is_found_under_its_n
     text = (samples / "loop_postfix_exim" / "mx1.alpha.example.mail.log").read_text()
     path = tmp_path / "mail.log"
     path.write_text(text)
-    from maillog_forensics import drafts
+    from maillog_forensics import detectors
 
-    find = drafts.find
+    find = detectors.find
 
     def rotates(*args: object, **more: object) -> object:
         path.rename(tmp_path / "mail.log.1")
         path.write_text(REMOVED * 20_000)
         return find(*args, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(drafts, "find", rotates)
+    monkeypatch.setattr(detectors, "find", rotates)
     (loop,) = api.analyze([str(path)]).findings.incidents
     lines = text.split("\n")
     assert all(e.text == lines[e.line - 1] for e in loop.evidence)
@@ -420,15 +420,15 @@ def test_a_log_that_is_emptied_while_it_is_read_gives_no_false_evidence(
 ) -> None:
     path = tmp_path / "mail.log"
     path.write_text((samples / "loop_postfix_exim" / "mx1.alpha.example.mail.log").read_text())
-    from maillog_forensics import drafts
+    from maillog_forensics import detectors
 
-    find = drafts.find
+    find = detectors.find
 
     def empties(*args: object, **more: object) -> object:
         path.write_text(REMOVED * 100)
         return find(*args, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(drafts, "find", empties)
+    monkeypatch.setattr(detectors, "find", empties)
     (loop,) = api.analyze([str(path)]).findings.incidents
     assert {e.text for e in loop.evidence} == {""}
 

@@ -19,19 +19,6 @@ def test_lags_of_fewer_than_two_turns_say_nothing() -> None:
     assert rhythm.lags([5.0]) is None
 
 
-def test_a_schedule_keeps_its_phase_and_a_loop_drifts() -> None:
-    rng = random.Random(7)
-    schedule = [300 * i + rng.uniform(0, 4) for i in range(60)]
-    at, loop = 0.0, []
-    for _ in range(60):
-        at += 300 + rng.uniform(-4, 4)
-        loop.append(at)
-    kept, drifting = rhythm.clock(schedule), rhythm.clock(loop)
-    assert kept and drifting
-    assert kept.is_clock and kept.is_round
-    assert not drifting.is_clock
-
-
 def test_the_best_stretch_is_found_amid_other_mail() -> None:
     marks = [False, True, False, False, True, True, True, True, True, False, True, True, False, False, True]
     assert rhythm.best_rhythm(marks) == (4, 8)

@@ -126,7 +126,7 @@ class Exchange:
                 "SubmissionAssistant:MailboxTransportSubmissionEmailAssistant"
             )
             own = {"source": "STOREDRIVER", "source_context": context, "client_ip": host.ip, "server_ip": host.ip}
-            number = str(int(stay.queue_id) % 100_000)
+            number = str(15_000_000_000_000 + int(stay.queue_id) % 10**9)
             status = ";".join(["To"] * len(stay.recipients))
             rows.add("MSGTRKMS", at - 0.3, stay, **own, client_hostname=host.name, server_hostname=short, event_id="RECEIVE",
                      internal_message_id=number, recipient_status=status, message_info="04I: ")  # fmt: skip
@@ -162,7 +162,7 @@ class Exchange:
             rows.add("MSGTRK", attempt.at, stay, **one, server_ip=peer.ip, server_hostname=peer.name, source="SMTP", event_id="SENDEXTERNAL",
                      source_context=context, connector_id="Internet", recipient_status="250 2.1.5 Ok", message_info=info)  # fmt: skip
         elif attempt.how == "box":
-            store = str(rows.rng.randint(10**4, 10**6))
+            store = str(rows.rng.randint(10**12, 10**13))
             context = (
                 f"{rows.rng.getrandbits(64):016X};250 2.6.0 <{stay.mail.message_id}> [InternalId={store}, Hostname={host.name}] "
                 f"{stay.size} bytes in 0.121, {stay.size / 121:.3f} KB/sec Queued mail for delivery"

@@ -36,6 +36,7 @@ def _addresses(stage: Stage, hosts: list[Host]) -> list[str]:
     roles = stage.rng.sample(_ROLES, len(hosts))
     out: list[str] = []
     for role, host in zip(roles, hosts, strict=True):
+        role = f"{role}{len(stage.world.loops)}" if stage.goes_on else role
         address = f"{role}@{host.domains[0]}"
         if stage.is_hard and stage.rng.random() < 0.4:
             person = stage.crowd.someone(host)
@@ -68,6 +69,7 @@ def _ending(stage: Stage, loop: Loop, end: str, count: int, route: list[str]) ->
     """After about `count` answers the loop ends so. route: its addresses in order; the last arrow is the one that breaks."""
     world, (giver, taker), seen = stage.world, route[-2:], [0]
     loop.limit = 10 * count
+    end = "quiet" if end == "ongoing" and stage.goes_on else end
 
     def is_hit(stay: Stay, target: str) -> bool:
         return stay.mail.loop is loop and target == taker and stay.mail.author == giver
@@ -152,9 +154,10 @@ def _circle(
                 prefix=prefix,
                 size=rng.randint(400, 4000),
                 growth=growth,
+                loop=loop if stage.goes_on else None,
             ),
         )
-    for host in set(hosts):
+    for host in set(hosts) if not stage.goes_on else ():
         host.backlog = backlog
     for k in range(in_flight):
         author = members[-1] if size == 2 or rng.random() < 0.5 else stage.crowd.someone(stage.ours[-1])
@@ -246,7 +249,7 @@ def forwarding_rewritten(stage: Stage) -> Loop:
 def hub(stage: Stage) -> Loop:
     """A ticket system that confirms every mail; a few of its many correspondents are machines themselves."""
     rng, world, host = stage.rng, stage.world, stage.ours[0]
-    desk = f"{rng.choice(_ROLES)}@{host.domains[0]}"
+    desk = f"{rng.choice(_ROLES)}{len(world.loops) if stage.goes_on else ''}@{host.domains[0]}"
     world.habit(
         desk, Responder(world, desk, spread(rng, 2, 40), rng.uniform(0.1, 0.4), rng.random() < 0.3, "client", prefix="[Ticket] ")
     )
@@ -280,7 +283,7 @@ def _forwarding(stage: Stage, envelope: str) -> Loop:
     loop = stage.loop("forwarding", members, ended_by="hop_limit", end_reason="hops", has_times=False)
     loop.has_range = loop.counts_bounces = envelope == "self"  # the notifications come back to the ring and go round as well
     stage.facts["end"] = "hop_limit"
-    for host in hosts:
+    for host in hosts if not stage.goes_on else ():
         host.latency_s = spread(rng, 0.2, 20 if stage.is_hard else 1)
         if stage.is_hard and rng.random() < 0.3:
             host.backlog = (0.2, 120.0)
@@ -290,7 +293,7 @@ def _forwarding(stage: Stage, envelope: str) -> Loop:
         if author not in members:
             _seed(stage, loop, author, rng.choice(members), stage.facts["t0"] + rng.uniform(0, 2400), 0)
     _lasts(stage, 2400 + 50 * max(h.latency_s * 1.5 + h.backlog[0] * 160 for h in hosts))
-    if rng.random() < 0.2:
+    if rng.random() < 0.2 and not stage.goes_on:
         world.end, loop.ended_by, stage.facts["end"] = stage.facts["t0"] + 2400, "", "ongoing"
     return loop
 
@@ -333,7 +336,12 @@ def daemon(stage: Stage) -> Loop:
     loop = stage.loop("notification", [me, far.daemon], counts_bounces=True)
     lag = spread(rng, 1, 40)
     style = rng.choice(("script", "sieve", "client"))
-    world.habit(me, Responder(world, me, lag, rng.uniform(0.05, 0.4 if stage.is_hard else 0.15), style=style))
+    world.habit(
+        me,
+        Responder(
+            world, me, lag, rng.uniform(0.05, 0.4 if stage.is_hard else 0.15), style=style, loop=loop if stage.goes_on else None
+        ),
+    )
     n = rng.randint(30, 140)
     _seed(stage, loop, me, lost, stage.facts["t0"], 0)
     _ending(stage, loop, rng.choice(("quiet", "quiet", "ongoing")), n, [far.daemon, me])
@@ -346,7 +354,7 @@ def mailing_list(stage: Stage) -> Loop:
     """Members whose machines answer to the list."""
     rng, world = stage.rng, stage.world
     host = next((h for h in stage.ours if h.mta.name != "exchange"), stage.ours[0])
-    team = f"{rng.choice(('team', 'project', 'club', 'staff'))}@{host.domains[0]}"
+    team = f"{rng.choice(('team', 'project', 'club', 'staff'))}{len(world.loops) if stage.goes_on else ''}@{host.domains[0]}"
     answering = rng.randint(1, 3)
     homes = [stage.ours[i % len(stage.ours)] for i in range(answering)]
     robots = _addresses(stage, homes)
@@ -369,6 +377,7 @@ def mailing_list(stage: Stage) -> Loop:
                 answers_own=own,
                 answers_null=False,
                 prefix="Absent: ",
+                loop=loop if stage.goes_on else None,
             ),
         )
     n = rng.randint(25, 70)

@@ -41,12 +41,17 @@ class Stage:
         *,
         kinds: tuple[str, ...] = ("postfix", "exim", "exchange"),
         is_hard: bool = False,
+        goes_on: bool = False,
     ) -> None:
         self.rng, self.is_hard = rng, is_hard
+        self.goes_on = goes_on
+        """Whether the log goes on for long after whatever happens, and servers stay as they are; then they are of all `kinds` in turn."""
         self.world = World(rng, start, end)
         names = rng.sample(_NAMES, servers)
         self._short = rng.sample(_SHORT, len(_SHORT))
-        self.ours = [self._server(rng.choice(kinds), name, i) for i, name in enumerate(names)]
+        self.ours = [
+            self._server(kinds[i % len(kinds)] if goes_on else rng.choice(kinds), name, i) for i, name in enumerate(names)
+        ]
         self.outside = [self._outsider(name, i) for i, name in enumerate(_OUTSIDE)]
         self.crowd = Crowd(self.world, self.ours + self.outside, rng, 20 if is_hard else 12)
         self.notes: list[str] = []

@@ -7,7 +7,7 @@ import math
 import random
 from dataclasses import dataclass, field
 
-from tests.generator.world import NULL, Attempt, Mail, Stay, World
+from tests.generator.world import NULL, Attempt, Loop, Mail, Stay, World
 
 PIPE_S = 60.0
 """A script that a server waits for answers within this; slower ones fetch the mail themselves."""
@@ -37,14 +37,20 @@ class Responder:
     size: int = 900
     growth: float = 0.0
     kind: str = "auto_reply"
+    loop: Loop | None = None
+    """Where it takes part in one loop only, whatever other loops send it."""
     known: set[str] = field(default_factory=set)
 
     def __call__(self, mail: Mail, to: str, now: float, stay: Stay) -> None:
         if (mail.loop and mail.loop.is_over) or (self.target and not mail.loop):
             return
+        if mail.loop and self.loop and mail.loop is not self.loop:
+            return
         if mail.author in self.known or (mail.author == self.address and not self.answers_own):
             return
         if not (stay.sender or self.answers_null):
+            return
+        if not mail.loop and mail.kind == "auto_reply" and not self.is_once:  # or it were another loop, that nobody labelled
             return
         if self.is_once:
             self.known.add(mail.author)

@@ -92,7 +92,7 @@ def _with_loop(mix: str, index: int, rng: random.Random) -> Scenario:
     stage.crowd.chatter(rng.randint(120, 240) * (2 if view == "one_side" else 1) if is_hard else rng.randint(40, 80))
     if is_hard and rng.random() < 0.5:
         stage.crowd.chat(rng.randint(10, 25))
-    return _finish(f"{mix}_{index:03d}_{name}", mix, stage, rng)
+    return finish(f"{mix}_{index:03d}_{name}", mix, stage, rng)
 
 
 def _view(stage: Stage, rng: random.Random) -> str:
@@ -116,11 +116,11 @@ def _without(mix: str, index: int, rng: random.Random, kinds: list[str]) -> Scen
     stage.crowd.chatter(rng.randint(60, 120) if mix == "lookalikes" else rng.randint(150, 260))
     if mix == "background":
         stage.crowd.chat(rng.randint(8, 39))
-    return _finish(f"{mix}_{index:03d}_{kinds[0] if kinds else 'people'}", mix, stage, rng)
+    return finish(f"{mix}_{index:03d}_{kinds[0] if kinds else 'people'}", mix, stage, rng)
 
 
-def _finish(name: str, mix: str, stage: Stage, rng: random.Random) -> Scenario:
-    """Let it happen, write the logs, and say what is true of them."""
+def finish(name: str, mix: str, stage: Stage, rng: random.Random) -> Scenario:
+    """Let it happen on a stage, write the logs, and say what is true of them."""
     world = stage.world
     world.run()
     hosts = _logged(stage)
