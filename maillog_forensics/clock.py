@@ -95,7 +95,7 @@ class Watch:
         self._spans[kind] = first, max((t for t in (known[1], span[1]) if t), default=None)
 
     def _look_for_proofs(self, tables: list[pl.DataFrame]) -> None:
-        rows = _proving(tables)
+        rows = proving(tables)
         if rows is None:
             return
         if sum(t.height for t in self._first_looked) < proofs.WANTED:
@@ -126,8 +126,8 @@ class Watch:
         return times.min(), times.max()  # type: ignore[return-value]
 
 
-def _proving(tables: list[pl.DataFrame]) -> pl.DataFrame | None:
-    """The lines worth a look, in their order."""
+def proving(tables: list[pl.DataFrame]) -> pl.DataFrame | None:
+    """The lines of several tables that are worth a look (`proofs.look`), in their order; None where there are none."""
     some = [rows for table in tables if (rows := proofs.proving(table)).height]
     if not some:
         return None
