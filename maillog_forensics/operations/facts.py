@@ -228,9 +228,12 @@ _MASKS = (
 )
 
 
-def reason(column: str = "diagnostic", limit: int = 140) -> pl.Expr:
-    """The kind of a reason: its words without addresses, numbers of hosts, and ids."""
-    text = pl.col(column).fill_null("no reason logged").str.slice(0, 400)
+def reasons_of(told: pl.Series) -> pl.Series:
+    """The kind of each reason: its words without addresses, numbers of hosts, and ids; masked once for each distinct one."""
+    distinct = told.unique().drop_nulls()
+    text = pl.col("told").str.slice(0, 400)
     for expression, mask in _MASKS:
         text = text.str.replace_all(expression, mask)
-    return text.str.slice(0, limit)
+    kinds = pl.DataFrame({"told": distinct}).with_columns(reason=text.str.slice(0, 140))
+    rows = told.alias("told").to_frame().join(kinds, on="told", how="left", maintain_order="left")
+    return rows["reason"].fill_null("no reason logged")

@@ -10,7 +10,7 @@ import polars as pl
 
 from maillog_forensics.correlate import Mail
 from maillog_forensics.operations import sessions
-from maillog_forensics.operations.facts import Facts, box_domain, client, facts, reason
+from maillog_forensics.operations.facts import Facts, box_domain, client, facts, reasons_of
 
 Kind = Literal["text", "count", "bytes", "seconds"]
 
@@ -152,10 +152,13 @@ def listed(
 ) -> Table:
     """The first `top` rows of a grouped table whose columns stand in the order of `columns`; `by` is the column that ranks."""
     names = rows.columns
-    ranked = rows.sort(
+    first = rows
+    if rows.height > top and (least := rows[names[by]].top_k(top).min()) is not None:  # only they, and their equals, are sorted
+        first = rows.filter(pl.col(names[by]) >= least)
+    ranked = first.sort(
         [names[by], *(n for n in names if n != names[by])], descending=[True] + [False] * (len(names) - 1), nulls_last=True
     )
-    return Table(id, title, tuple(columns), tuple(ranked.head(top).rows()), max(0, ranked.height - top), note)
+    return Table(id, title, tuple(columns), tuple(ranked.head(top).rows()), max(0, rows.height - top), note)
 
 
 _COUNT: tuple[tuple[str, Kind], ...] = (("messages", "count"), ("bytes", "bytes"))
@@ -207,10 +210,11 @@ def _places(f: Facts, top: int) -> list[Table]:
 
 def _reasons(f: Facts, top: int) -> list[Table]:
     def grouped(rows: pl.DataFrame, who: pl.Expr) -> pl.DataFrame:
-        table = rows.select(
-            reason=reason(), who=who, source=pl.col("source"), line=pl.col("line")
-        ).group_by("reason").agg(n=pl.len(), whom=pl.col("who").drop_nulls().n_unique(), source=pl.col("source").first(), line=pl.col("line").first())  # fmt: skip
-        return table.select("n", "whom", "reason", example=pl.format("{}:{}", "source", "line"))
+        table = rows.select("source", "line", who=who, reason=reasons_of(rows["diagnostic"])).group_by("reason")
+        first = pl.format("{}:{}", pl.col("source").first(), pl.col("line").first())
+        return table.agg(n=pl.len(), whom=pl.col("who").drop_nulls().n_unique(), example=first).select(
+            "n", "whom", "reason", "example"
+        )
 
     columns: tuple[tuple[str, Kind], ...] = (
         ("times", "count"),
