@@ -8,9 +8,8 @@ from typing import Literal
 
 import polars as pl
 
-from maillog_forensics.correlate import Mail
 from maillog_forensics.operations import sessions
-from maillog_forensics.operations.facts import Facts, box_domain, client, facts, reasons_of
+from maillog_forensics.operations.facts import Facts, Lives, box_domain, client, facts, reasons_of
 
 Kind = Literal["text", "count", "bytes", "seconds"]
 
@@ -75,12 +74,12 @@ TOTALS = {
 }
 
 
-def figures(day: Iterable[pl.DataFrame], mail: Mail, *, zone: str = "UTC", top: int = 10) -> Figures:
+def figures(day: Iterable[pl.DataFrame], lives: Lives, *, zone: str = "UTC", top: int = 10) -> Figures:
     """Count a day.
 
     Parameters
     ----------
-    day, mail, zone
+    day, lives, zone
         As in `facts`.
     top
         Rows that each table shows at most.
@@ -91,7 +90,7 @@ def figures(day: Iterable[pl.DataFrame], mail: Mail, *, zone: str = "UTC", top: 
     pflogsumm counts them for Postfix, `received`, `delivered` and the time in the queue as eximstats does for Exim; `rejected`
     and `refused_for_now` add up to pflogsumm's rejected. Addresses are folded (SRS, VERP, BATV, plus tags, letter case).
     """
-    f = facts(day, mail, zone)
+    f = facts(day, lives, zone)
     talks = sessions.talks(f)
     troubles = sessions.troubles(f)
     later = _for_now()
