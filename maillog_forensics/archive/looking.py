@@ -15,6 +15,7 @@ from maillog_forensics.accounts import InputReport
 from maillog_forensics.archive import segments, store
 from maillog_forensics.archive.ledger import Segment
 from maillog_forensics.archive.store import Archive
+from maillog_forensics.errors import NoInputError
 from maillog_forensics.findings import Run
 from maillog_forensics.spool import Spool
 
@@ -142,6 +143,10 @@ def analyze(
     began, clock = dt.datetime.now(dt.UTC), time.monotonic()
     kept = Spool() if keep_events else None
     with store.looking(root) as archive:
+        days = archive.ledger.days()
+        if not archive.segments(since, until):
+            held_days = f"it holds {days[0]} to {days[-1]}" if days else "it is empty"
+            raise NoInputError(f"{root}: the archive has no events of that time; {held_days}")
         done = reading.put_together(held(archive, since, until), kept)
         allowed = allowing.read(allow) if allow else []
         examined = api.examine(done, archive.lines(), window_s=window_s, allowed=allowed)

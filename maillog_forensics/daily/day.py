@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -16,10 +17,24 @@ from maillog_forensics.archive import looking, segments
 from maillog_forensics.archive.ledger import Segment
 from maillog_forensics.archive.store import NAMES, Archive
 from maillog_forensics.daily.config import Config
-from maillog_forensics.findings import SCHEMA, Ending, Findings, Incident, Run, Search, Suppressed, Traffic
+from maillog_forensics.findings import (
+    SCHEMA,
+    Ending,
+    Findings,
+    Incident,
+    Kind,
+    LoopType,
+    Run,
+    Search,
+    StormType,
+    Suppressed,
+    Traffic,
+)
+from maillog_forensics.language import mark
 from maillog_forensics.operations.compare import Compared, compare, days_before, sentence
 from maillog_forensics.operations.facts import NEEDED, Lives
 from maillog_forensics.operations.figures import TOTALS, Figures, figures
+from maillog_forensics.operations.view import brief
 from maillog_forensics.options import duration_s
 
 _SAME_START = dt.timedelta(seconds=60)
@@ -99,7 +114,7 @@ def examine(archive: Archive, config: Config, date: dt.date, now: dt.datetime) -
         incidents=today,
         possible=tuple(i for i in search.possible if i.ended >= start and i.started < end),
         suppressed=search.suppressed,
-        searches=search.searches,
+        searches=_searches_of_day(search.searches, [i for i in search.incidents if i.ended < start or i.started >= end]),
         limits=(*search.limits, NAMES),
     )
     others = _totals(archive, days_before(date))
@@ -145,6 +160,29 @@ def _search(archive: Archive, config: Config, since: dt.datetime, start: dt.date
         summary.limits(reports, mail),
         Lives.of(mail),
     )
+
+
+_DETECTORS: dict[LoopType | StormType, str] = {
+    LoopType.FORWARDING: "messages that come round again",
+    LoopType.LIST: "lists and groups",
+}
+
+
+def _searches_of_day(searches: Sequence[Search], elsewhere: Sequence[Incident]) -> tuple[Search, ...]:
+    """The searches with those incidents set aside that were found in the time before the day, and stand on another day's page."""
+    names = Counter(
+        "bursts of notifications"
+        if i.kind is Kind.NDR_STORM
+        else _DETECTORS.get(i.type, "pairs that answer each other" if len(i.members) < 3 else "rings of new messages")
+        for i in elsewhere
+    )
+    out = []
+    for search in searches:
+        if n := min(names[search.detector], search.found):
+            aside = {**search.set_aside, mark("an incident of another day"): n}
+            search = search.model_copy(update={"found": search.found - n, "set_aside": aside})
+        out.append(search)
+    return tuple(out)
 
 
 def _search_from(config: Config, start: dt.datetime, date: dt.date, known: Sequence[_Known]) -> dt.datetime:
@@ -272,6 +310,7 @@ def remember(archive: Archive, day: Day, made: dt.datetime) -> None:
         "compared": [
             {"label": TOTALS[c.name], "name": c.name, "value": c.value, "before": c.before, "median": c.median} for c in day.compared
         ],
+        "tables": brief(day.operations.tables),
         "lines": sum(i.lines for i in day.findings.inputs),
         "unrecognised": sum(i.unrecognised for i in day.findings.inputs),
     }  # fmt: skip

@@ -18,7 +18,7 @@ HOURLY = ("received", "delivered", "deferred", "bounced", "rejected")
 
 @dataclass(frozen=True)
 class Table:
-    """One table of figures; `left_out` rows are not shown."""
+    """One table of figures; `left_out` rows are not shown, and the column `ranked` ranks."""
 
     id: str
     title: str
@@ -26,6 +26,7 @@ class Table:
     rows: tuple[tuple[object, ...], ...]
     left_out: int = 0
     note: str = ""
+    ranked: int = 0
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ def listed(
     ranked = first.sort(
         [names[by], *(n for n in names if n != names[by])], descending=[True] + [False] * (len(names) - 1), nulls_last=True
     )
-    return Table(id, title, tuple(columns), tuple(ranked.head(top).rows()), max(0, rows.height - top), note)
+    return Table(id, title, tuple(columns), tuple(ranked.head(top).rows()), max(0, rows.height - top), note, by)
 
 
 _COUNT: tuple[tuple[str, Kind], ...] = (("messages", "count"), ("bytes", "bytes"))
@@ -254,7 +255,7 @@ def _queue(f: Facts) -> list[Table]:
         ("messages", "count"),
         ("with a remote recipient", "count"),
     )
-    return [Table("queue-times", "Time in the queue", columns, rows)]
+    return [Table("queue-times", "Time in the queue", columns, rows, ranked=1)]
 
 
 def _relayed(f: Facts, top: int) -> list[Table]:
