@@ -143,7 +143,7 @@ def analyze(
     masked = masking.wanted(pseudonymize, redact, key_file)
     if bool(paths) == bool(archive):
         raise UsageError(
-            "analyze needs logs, or an archive: maillog-forensics analyze /var/log/mail.log, or analyze --archive DIR"
+            "analyze needs either logs or an archive: maillog-forensics analyze /var/log/mail.log, or analyze --archive DIR"
         )
     if events:
         writers.Output(events).check()
@@ -434,8 +434,7 @@ def main() -> None:
         _fail("interrupted", 130)
 
 
-def _fail(sentence: str, code: int) -> None:
-    from maillog_forensics.text import visible
-
-    typer.echo(f"maillog-forensics: {visible(sentence)}", err=True)
+def _fail(sentences: str, code: int) -> None:
+    """One sentence on each line: a configuration may have several faults."""
+    _tell(f"maillog-forensics: {sentence}" for sentence in sentences.split("\n"))
     raise SystemExit(code)

@@ -68,8 +68,11 @@ def _note(sentence: str) -> None:
 
 
 @archive.command("status")
-def archive_status(folder: Folder) -> None:
-    """What the archive holds: days, events, logs and where they were seen last."""
+def archive_status(
+    folder: Folder,
+    logs: Annotated[bool, typer.Option("--logs", help="Tell of each log under which name it was seen last.")] = False,
+) -> None:
+    """What the archive holds: days, events, and how far each server's logs reach."""
     from maillog_forensics.archive import retention, store
     from maillog_forensics.figures import bytes_text
     from maillog_forensics.text import visible
@@ -82,7 +85,10 @@ def archive_status(folder: Folder) -> None:
     typer.echo(f"{_count(status.lines, 'line')}: {status.unrecognised:,} not understood, {status.damaged:,} damaged")
     if due:
         typer.echo(f"pages that the next run makes: {', '.join(due)}")
-    for source, path, lines, last, zone in status.logs:
+    for name, count, lines, last, clocks in status.places:
+        until = f" up to {last[:19]}" if last else ", none of them with a time"
+        typer.echo(visible(f"{name}  {_count(lines, 'line')} in {_count(count, 'log')}{until}; clock {', '.join(clocks)}"))
+    for source, path, lines, last, zone in status.logs if logs else ():
         typer.echo(visible(f"{source}  {lines:,} lines up to {last[:19]}, seen as {path}; clock {zone}"))
 
 

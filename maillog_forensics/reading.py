@@ -164,7 +164,7 @@ class Source(Protocol):
     report: InputReport
 
     def events(self) -> Iterator[pl.DataFrame]:
-        """Its events (`schema.EVENTS`) in pieces, in the order of the lines."""
+        """Its events in pieces, of each kind in the order of the lines; columns of `schema.EVENTS` that nothing fills may miss."""
 
 
 def put_together(taken: Iterable[Source], events: Spool | None = None) -> buckets.Read:
@@ -182,4 +182,5 @@ def put_together(taken: Iterable[Source], events: Spool | None = None) -> bucket
         reports.append(one.report)
         for table in one.events():
             spool.add(table.with_columns(_input=pl.lit(number, dtype=pl.UInt32)))
-    return buckets.read((pl.concat(tables) for tables in spool.buckets()), reports, None, None, events)
+    whole = (pl.concat(tables, how="diagonal_relaxed") for tables in spool.buckets())
+    return buckets.read(whole, reports, None, None, events)

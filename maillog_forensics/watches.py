@@ -61,7 +61,7 @@ class Watch:
         self._spans[kind] = first, max((t for t in (known[1], span[1]) if t), default=None)
 
     def _look_for_proofs(self, tables: list[pl.DataFrame]) -> None:
-        rows = _proving(tables)
+        rows = proving(tables)
         if rows is None:
             return
         if sum(t.height for t in self._first_looked) < proofs.WANTED:
@@ -123,7 +123,7 @@ def watch_each(tables: list[pl.DataFrame]) -> tuple[dict[int, Watch], list[pl.Da
     out = [t.with_columns(_turn=pl.lit(0, dtype=pl.Int32)) for t in out if t.height]
     for number, utc, yearless, first, last in walls.filter(short).group_by("_input", "_utc", "_yearless").agg(*_ENDS).iter_rows():
         watches[number]._widen((utc, yearless, 0), (first, last))
-    if (rows := _proving(out)) is not None:
+    if (rows := proving(out)) is not None:
         place, count = pl.int_range(pl.len()).over("_input"), pl.len().over("_input")
         looked = proofs.look(rows.filter((place < _FIRST) | (place >= count - _LAST)))
         for (number,), mine in looked.partition_by("_input", as_dict=True, include_key=False).items():
@@ -134,8 +134,8 @@ def watch_each(tables: list[pl.DataFrame]) -> tuple[dict[int, Watch], list[pl.Da
     return watches, out
 
 
-def _proving(tables: list[pl.DataFrame]) -> pl.DataFrame | None:
-    """The lines worth a look, in their order."""
+def proving(tables: list[pl.DataFrame]) -> pl.DataFrame | None:
+    """The lines of several tables that are worth a look (`proofs.look`), in their order; None where there are none."""
     some = [rows for table in tables if (rows := proofs.proving(table)).height]
     if not some:
         return None

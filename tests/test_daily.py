@@ -30,6 +30,7 @@ from maillog_forensics import png
 from maillog_forensics.daily import config as configuring
 from maillog_forensics.daily import run
 from maillog_forensics.errors import NoInputError, UsageError
+from maillog_forensics.findings import read
 from tests import daily_month
 
 PROGRAM = [sys.executable, "-c", "from maillog_forensics.cli import main; main()"]
@@ -88,8 +89,6 @@ def test_an_incident_keeps_its_id_and_the_day_on_which_it_opened(tmp_path: Path)
     seen = {}
     for n in range(first - 1, last + 2):
         run.run(config, now=written(tmp_path, 1, n))
-        from maillog_forensics.findings import read
-
         date = daily_month.month()[n].date
         document = read(str(tmp_path / "archive" / "reports" / f"{date}.json"))
         seen[date] = {i.id: i for i in document.incidents}
@@ -103,6 +102,18 @@ def test_an_incident_keeps_its_id_and_the_day_on_which_it_opened(tmp_path: Path)
     assert id not in seen[days[0]] and id not in seen[days[3]]
     index = (tmp_path / "archive" / "reports" / "index.html").read_text()
     assert f"since {days[1]}" in index
+
+
+def test_a_page_counts_what_its_search_found_on_the_day_before_apart(tmp_path: Path) -> None:
+    """The search looks back a day; a page that says "nothing found" must not say of a search that it found one."""
+    _, last = days_with_a_loop()
+    config = configuring.read(configured(tmp_path))
+    run.run(config, now=written(tmp_path, 3, last - 1))
+    after = daily_month.month()[last + 1].date
+    document = read(str(tmp_path / "archive" / "reports" / f"{after}.json"))
+    assert not document.incidents
+    assert sum(s.found for s in document.searches) == 0
+    assert [s.set_aside.get("an incident of another day", 0) for s in document.searches] == [1, 0, 0, 0, 0]
 
 
 def test_late_lines_make_the_page_of_their_day_again(tmp_path: Path) -> None:
@@ -347,6 +358,34 @@ def test_a_wrong_password_and_a_strange_certificate_are_told(tmp_path: Path, cer
     assert postbox.got == []
 
 
+def test_after_an_absence_the_incidents_of_all_days_are_told_once(tmp_path: Path) -> None:
+    first, last = days_with_a_loop()
+    postbox = Postbox()
+    with server(postbox) as port:
+        config = mailed(tmp_path, port)
+        run.run(config, now=written(tmp_path, 1, first - 1))
+        now = written(tmp_path, last + 3 - first, first)  # a loop comes and goes, and two quiet days
+        for _ in range(2):
+            run.run(config, now=now)
+    bodies = [m.get_body(("plain",)).get_content() for _, _, m in postbox.got]  # type: ignore[union-attr]
+    assert len(bodies) == 2
+    assert "no loop and no storm" in bodies[0]
+    assert bodies[1].count("answered each other automatically") == 1
+    assert "ended" in bodies[1] and "opened on 2025-12-20" in bodies[1]
+
+
+def test_the_digest_tells_the_first_of_each_list(tmp_path: Path) -> None:
+    """Who mails himself pflogsumm's output today looks for these lists in the mail."""
+    postbox = Postbox()
+    with server(postbox) as port:
+        run.run(mailed(tmp_path, port), now=written(tmp_path, 2))
+    for kind in ("plain", "html"):
+        body = postbox.got[0][2].get_body((kind,)).get_content()  # type: ignore[union-attr]
+        for title in ("Senders by messages", "Recipients by messages", "Delivered to domains"):
+            assert title in body
+        assert "gamma.example" in body
+
+
 def test_it_does_not_write_to_a_party_of_a_running_loop(tmp_path: Path) -> None:
     """The loop's mailbox would answer the report, too."""
     first, _ = days_with_a_loop()
@@ -438,6 +477,17 @@ def test_what_is_wrong_in_a_configuration_is_named(tmp_path: Path, text: str) ->
     with pytest.raises(UsageError, match=re.escape(WRONG[text])) as told:
         configuring.read(path)
     assert str(told.value).startswith(f"{path}: ")
+
+
+def test_each_fault_of_a_configuration_has_its_line_and_nothing_that_only_follows(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text('archive = "a"\n[[logs]]\npath = ["x"]\n[report]\ntop = 0\n')
+    done = command("config", "check", path)
+    assert done.returncode == 2
+    said = done.stderr.splitlines()
+    assert len(said) == 3
+    assert [line.split(": ")[2] for line in said] == ["logs.1.paths", "logs.1.path", "report.top"]
+    assert said[2].endswith("must be at least 1 (it is 0)")
 
 
 def test_a_missing_configuration_says_how_to_begin(tmp_path: Path) -> None:
@@ -550,7 +600,9 @@ def test_status_verify_rebuild_and_forget(tmp_path: Path) -> None:
     assert command("daily", "--quiet", "--config", path).returncode == 0
     status = command("archive", "status", tmp_path / "archive").stdout
     assert "3 days from 2025-12-11 to 2025-12-13" in status
-    assert "seen as" in status
+    assert len(status.splitlines()) == 2 + 3  # a line for each server, however many logs it had
+    assert status.count(" in 1 log up to 2025-12-13 ") == 3
+    assert command("archive", "status", "--logs", tmp_path / "archive").stdout.count("seen as ") == 3
     pages = tmp_path / "archive" / "reports"
 
     def shown() -> dict[str, str]:
@@ -573,6 +625,14 @@ def test_status_verify_rebuild_and_forget(tmp_path: Path) -> None:
     target = next((tmp_path / "archive" / "events").glob("*/*.parquet"))
     target.write_bytes(b"PAR1")
     assert command("archive", "verify", tmp_path / "archive").returncode == 1
+
+
+def test_an_archive_without_events_of_that_time_says_what_it_holds(tmp_path: Path) -> None:
+    written(tmp_path, 1)
+    assert command("daily", "--quiet", "--config", configured(tmp_path)).returncode == 0
+    done = command("analyze", "--archive", tmp_path / "archive", "--until", "2020-01-01")
+    assert done.returncode == 3
+    assert "it holds 2025-12-11 to 2025-12-11" in done.stderr
 
 
 def test_figures_for_prometheus_name_nobody(tmp_path: Path) -> None:

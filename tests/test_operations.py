@@ -17,6 +17,7 @@ from maillog_forensics.archive import store
 from maillog_forensics.archive.reading import Entry
 from maillog_forensics.archive.taking import take_in
 from maillog_forensics.operations.compare import compare, days_before, sentence
+from maillog_forensics.operations.facts import Lives
 from maillog_forensics.operations.figures import TOTALS, Figures, figures
 from maillog_forensics.operations.view import view
 from tests.test_peers import EXIM_PUBLIC, WHY_PFLOGSUMM_DIFFERS, peer, raw
@@ -34,7 +35,7 @@ def counted(root: Path, path: Path, top: int = 1000, mta: str | None = None) -> 
         events = archive.events().collect()
     if mta:
         events = events.filter(pl.col("mta") == mta)
-    return figures([events], correlate.mailboxes(correlate.correlate(events.drop("text"))), top=top)
+    return figures([events], Lives.of(correlate.mailboxes(correlate.correlate(events.drop("text")))), top=top)
 
 
 # --- pflogsumm ----------------------------------------------------------------------------------------------------------

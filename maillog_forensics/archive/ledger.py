@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from maillog_forensics.errors import ArchiveError
+from maillog_forensics.errors import ArchiveError, MaillogForensicsError, UsageError
 
 VERSION = 2
 """Version of the tables below."""
@@ -174,12 +174,12 @@ class Ledger:
             raise self._told(error) from error
         return str(found[0]) if found else None
 
-    def _told(self, error: sqlite3.Error) -> ArchiveError:
+    def _told(self, error: sqlite3.Error) -> MaillogForensicsError:
         what = str(error)
+        if "readonly" in what or "unable to open" in what:
+            return UsageError(f"{self.path}: it can't be written; check the folder's owner and permissions")
         if "full" in what:
             what = "the disk is full"
-        elif "readonly" in what or "unable to open" in what:
-            what = "it can't be written; check the folder's owner and permissions"
         elif "malformed" in what or "not a database" in what:
             what = "it is damaged; move the archive's folder away, and the next run reads what logs there are"
         return ArchiveError(f"{self.path}: {what}")

@@ -15,6 +15,7 @@ from maillog_forensics.accounts import InputReport
 from maillog_forensics.archive import segments, store
 from maillog_forensics.archive.ledger import Segment
 from maillog_forensics.archive.store import Archive
+from maillog_forensics.errors import NoInputError
 from maillog_forensics.findings import Run
 from maillog_forensics.spool import Spool
 
@@ -37,22 +38,26 @@ class Held:
     """Queue ids (host, queue_id)."""
 
     def events(self) -> Iterator[pl.DataFrame]:
-        """The events, one day after the other, a part of a file at a time; of connections only the last of each host and part."""
+        """The events, one day after the other, a part of a file at a time, sorted by kind; of connections only the last of each host and part.
+
+        A table has only the columns of `schema.EVENTS` that say something: most events fill a third of them.
+        """
         for segment in self.earlier:
             if self.wanted is None or self.since is None:
                 continue
             for rows in self._parts(segment):
                 early = rows.filter(pl.col("time") < self.since)
-                yield early.join(
+                early = early.join(
                     self.wanted.lazy(), on=["host", "queue_id"], how="semi", nulls_equal=True, maintain_order="left"
-                ).collect()
+                )
+                yield from _by_kind(early.collect())
         for segment in self.parts:
             for rows in self._parts(segment):
                 if self.since:
                     rows = rows.filter(pl.col("time") >= self.since)
                 if self.until:
                     rows = rows.filter(pl.col("time") < self.until)
-                yield _without_sessions(rows.collect())
+                yield from _by_kind(rows.collect())
 
     def _parts(self, segment: Segment) -> Iterator[pl.LazyFrame]:
         whole = segments.scan(self.archive.root, [segment]).select(*schema.EVENTS)
@@ -63,11 +68,17 @@ class Held:
 _PART_ROWS = 400_000
 
 
-def _without_sessions(rows: pl.DataFrame) -> pl.DataFrame:
-    """Connections tell only until when the log of a host goes on."""
-    talk = rows["event"] == "session"
-    last = rows.filter(talk).sort("time", maintain_order=True).unique("host", keep="last", maintain_order=True)
-    return pl.concat([rows.filter(~talk), last])
+_ALWAYS = ("time", "source", "line", "offset", "mta", "host", "event")
+
+
+def _by_kind(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """Tables of one kind of event each. Connections tell only until when the log of a host goes on: the last of each stands for all."""
+    rows = rows.select(c for c in rows.columns if c in _ALWAYS or rows[c].null_count() < rows.height)
+    for kind in rows["event"].unique(maintain_order=True):
+        part = rows.filter(pl.col("event") == kind)
+        if kind == "session":
+            part = part.sort("time", maintain_order=True).unique("host", keep="last", maintain_order=True)
+        yield part.select(c for c in part.columns if c in _ALWAYS or part[c].null_count() < part.height)
 
 
 def held(
@@ -132,6 +143,10 @@ def analyze(
     began, clock = dt.datetime.now(dt.UTC), time.monotonic()
     kept = Spool() if keep_events else None
     with store.looking(root) as archive:
+        days = archive.ledger.days()
+        if not archive.segments(since, until):
+            held_days = f"it holds {days[0]} to {days[-1]}" if days else "it is empty"
+            raise NoInputError(f"{root}: the archive has no events of that time; {held_days}")
         done = reading.put_together(held(archive, since, until), kept)
         allowed = allowing.read(allow) if allow else []
         examined = api.examine(done, archive.lines(), window_s=window_s, allowed=allowed)

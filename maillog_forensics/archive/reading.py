@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from maillog_forensics import accounts, clock, intake, proofs, schema, sources, stamps
+from maillog_forensics import accounts, clock, intake, proofs, schema, sources, stamps, watches
 from maillog_forensics.archive import segments
 from maillog_forensics.archive.identity import BLOCK_BYTES, File, Fingerprint
 from maillog_forensics.archive.ledger import Log
@@ -135,24 +135,22 @@ class Reading:
         reader = None
         for number, chunk in enumerate(intake.raw_chunks(self.file.path, self.about, self.plan, options, chunks)):
             reader = chunk.reader
-            lines, ledger = (t.filter(pl.col("line") > log.settled) for t in (chunk.lines, chunk.ledger.table()))
+            lines, ledger = (_behind(log.settled, t) for t in (chunk.lines, chunk.ledger.table()))
             log.lines = max(log.lines, int(lines["line"][-1]) if lines.height else 0)
             self._places = pl.concat([self._places, lines.select("line", "offset")]).tail(2 * _TAIL_LINES)
             strange = ledger.filter(pl.col("state") == "unrecognised")
             self._strange.append(lines.join(strange, on="line", how="semi", maintain_order="left"))
-            tables = [t for table in chunk.tables if (t := table.filter(pl.col("line") > log.settled)).height]
+            tables = [t for table in chunk.tables if (t := _behind(log.settled, table)).height]
             if not tables:
                 self._chunks.append(_Chunk(None, ledger))
                 continue
-            events = pl.concat(years.mark(tables)[1], how="diagonal_relaxed")
-            events = events.sort("line", maintain_order=True)
+            walls, tables = years.mark(tables)
             log.is_yearless |= years.met
-            log.is_zoneless |= not events["_utc"].all()
-            events = events.join(lines.select("line", "text"), on="line", how="left", maintain_order="left")
-            log.proofs = _merged_proofs(log, events)
-            log.leap_turns = sorted({*log.leap_turns, *_leap_turns(events)})
+            log.is_zoneless |= not walls["_utc"].all()
+            log.proofs = _merged_proofs(log, tables)
+            log.leap_turns = sorted({*log.leap_turns, *_leap_turns(walls)})
             raw = self.folder / f"raw-{log.id or 0}-{number}.arrow"
-            schema.conform(events, _RAW, "events").write_ipc(raw, compression="lz4")
+            _with_text(tables, lines).write_ipc(raw, compression="lz4")
             self._chunks.append(_Chunk(raw, ledger))
         log.turns, self._last_wall = years.turns, years.last_wall
         log.is_whole = reader is not None or self.about.encoding != "utf-8"
@@ -263,8 +261,11 @@ class Reading:
         """Note which events of a file are of which day."""
         days = dates.group_by(day=pl.col("time").dt.date()).agg(a=pl.col("time").min(), b=pl.col("time").max())
         log = self.log
-        host = pl.coalesce("host", pl.lit(log.host, dtype=pl.String))
-        rows = pl.scan_ipc(events, glob=False).with_columns(time=time, host=host)
+        rows = pl.scan_ipc(events, glob=False)
+        missing = segments.SCHEMA.keys() - rows.collect_schema().keys() - {"time", "source"}
+        rows = rows.with_columns(time=time, **{c: pl.lit(None, dtype=segments.SCHEMA[c]) for c in sorted(missing)})
+        if log.host:
+            rows = rows.with_columns(pl.col("host").fill_null(log.host))
         for day, first, last in days.sort("day").iter_rows():
             taken.rows.setdefault(str(day), []).append(rows.filter(pl.col("time").dt.date() == day))
             before = taken.spans.get(str(day), (first, last))
@@ -321,17 +322,35 @@ def quarter_text(quarter: int) -> str:
     return dt.datetime.fromtimestamp(quarter * _QUARTER_S, dt.UTC).strftime(_QUARTER)
 
 
-def _merged_proofs(log: Log, events: pl.DataFrame) -> list[dict[str, Any]]:
+def _behind(settled: int, rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows of lines that are not final yet; nearly always all."""
+    return rows.filter(pl.col("line") > settled) if rows.height and rows["line"].min() <= settled else rows  # type: ignore[operator]
+
+
+def _with_text(tables: list[pl.DataFrame], lines: pl.DataFrame) -> pl.DataFrame:
+    """Events in the order of their lines, with the lines' text; of the columns of `_RAW` those that say something."""
+    events = pl.concat(tables, how="diagonal_relaxed")
+    events = schema.conform(events, {c: kind for c, kind in _RAW.items() if c in events.columns}, "events")
+    events = events[events.select(pl.arg_sort_by("line", maintain_order=True)).to_series()]
+    first = lines["line"][0] if lines.height else 0
+    place = pl.when(pl.col("line") >= first).then(pl.col("line") - first)  # a record may have begun in the chunk before
+    at = events.select(place.cast(pl.UInt32)).to_series()
+    return events.with_columns(text=lines["text"].gather(at, null_on_oob=True))
+
+
+def _merged_proofs(log: Log, tables: list[pl.DataFrame]) -> list[dict[str, Any]]:
     """The first lines that prove the clock, of all that was read so far."""
-    kept = list(log.proofs)
-    for row in proofs.found(proofs.look(proofs.proving(events))).sort("line").head(max(0, _PROOFS - len(kept))).to_dicts():
-        kept.append(row | {"_wall": row["_wall"].isoformat()})
-    return kept
+    wanted = _PROOFS - len(log.proofs)
+    rows = watches.proving(tables) if wanted > 0 else None
+    if rows is None:
+        return log.proofs
+    found = proofs.found(proofs.look(rows)).sort("line").head(wanted)
+    return [*log.proofs, *(row | {"_wall": row["_wall"].isoformat()} for row in found.to_dicts())]
 
 
-def _leap_turns(events: pl.DataFrame) -> list[int]:
+def _leap_turns(walls: pl.DataFrame) -> list[int]:
     """How many New Years came before each 29 February."""
-    leap = events.filter("_yearless", pl.col("_wall").dt.month() == 2, pl.col("_wall").dt.day() == 29)
+    leap = walls.filter("_yearless", pl.col("_wall").dt.month() == 2, pl.col("_wall").dt.day() == 29)
     return leap["_turn"].unique().to_list()
 
 

@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 
 from maillog_forensics.archive import segments
+from maillog_forensics.archive.ledger import Log
 from maillog_forensics.archive.store import Archive
 
 
@@ -20,6 +21,8 @@ class Status:
         Oldest and newest day (UTC).
     size
         Bytes of all files of events.
+    places
+        For each entry and folder: name, logs, lines, time of the last event, and what their clocks rest on.
     logs
         For each log: source, path under which it was seen last, lines, time of the last event, state of its clock.
     """
@@ -32,6 +35,7 @@ class Status:
     lines: int
     unrecognised: int
     damaged: int
+    places: tuple[tuple[str, int, int, str, tuple[str, ...]], ...]
     logs: tuple[tuple[str, str, int, str, str], ...]
 
 
@@ -42,11 +46,22 @@ def status(archive: Archive) -> Status:
     lines, unrecognised, damaged = archive.ledger.execute(
         "SELECT coalesce(sum(parsed + ignored + unrecognised + damaged), 0), coalesce(sum(unrecognised), 0), coalesce(sum(damaged), 0) FROM counts"
     )[0]
-    logs = tuple(
-        (log.source, log.path, log.lines, log.last or "", f"{log.zone}: {log.zone_basis}") for log in archive.ledger.logs()
-    )
+    known = archive.ledger.logs()
+    logs = tuple((log.source, log.path, log.lines, log.last or "", f"{log.zone}: {log.zone_basis}") for log in known)
+    places = tuple(_place(name, [log for log in known if log.place == name]) for name in sorted({log.place for log in known}))
     first, last = (days[0], days[-1]) if days else ("", "")
-    return Status(first, last, len(days), events, size, lines, unrecognised, damaged, logs)
+    return Status(first, last, len(days), events, size, lines, unrecognised, damaged, places, logs)
+
+
+def _place(name: str, logs: list[Log]) -> tuple[str, int, int, str, tuple[str, ...]]:
+    clocks = sorted(
+        {_CLOCK.get(log.zone, f"in the zone {log.zone}") if "taken as UTC" not in log.zone_basis else _UNPROVED for log in logs}
+    )
+    return name, len(logs), sum(log.lines for log in logs), max(log.last or "" for log in logs), tuple(clocks)
+
+
+_UNPROVED = "taken as UTC, since no line proves the zone (set tz)"
+_CLOCK = {"in the stamps": "zone in the stamps", "UTC": "in UTC"}
 
 
 def forget(archive: Archive, before: dt.date) -> int:

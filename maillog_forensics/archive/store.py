@@ -25,7 +25,7 @@ _LEDGER, _LOCK = "ledger.sqlite", "lock.sqlite"
 
 NAMES = (
     "Sources are named as the archive names them, by the first event of the log; size and hash are those of the archive's files when this was made. "
-    "'maillog-forensics archive status' tells under which name each log was seen last."
+    "'maillog-forensics archive status --logs' tells under which name each log was seen last."
 )
 """What a reader of findings that come from an archive has to know."""
 

@@ -216,8 +216,18 @@ def read(path: Path) -> Config:
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
-        raise UsageError("\n".join(f"{path}: {_fault(e, raw)}" for e in error.errors())) from error
+        faults = [f"{path}: {_fault(e, raw)}" for e in _own_faults(error)]
+        raise UsageError("\n".join(faults)) from error
     return _anchored(config, path.absolute().parent)
+
+
+def _own_faults(error: ValidationError) -> list[Any]:
+    """The faults without those that only follow from others: a list all of whose parts are wrong is said to be empty too."""
+    found = error.errors()
+    wrong = [e["loc"] for e in found]
+    return [
+        e for e in found if e["type"] != "too_short" or not any(w != e["loc"] and w[: len(e["loc"])] == e["loc"] for w in wrong)
+    ]
 
 
 def _fault(error: Any, raw: dict[str, Any]) -> str:
@@ -232,6 +242,10 @@ def _fault(error: Any, raw: dict[str, Any]) -> str:
         return f"{where}: there is no such setting; there are {known}"
     if error["type"] == "missing":
         return f"{where}: is missing; {_described(error['loc'])}"
+    if error["type"] == "string_pattern_mismatch":
+        message = "can't be written so" if where.startswith("mail.") else "may have letters, digits, and . _ - only"
+    if error["type"] in ("greater_than_equal", "less_than_equal"):
+        message = f"must be at {'least' if 'ge' in error['ctx'] else 'most'} {next(iter(error['ctx'].values()))}"
     given = "" if error["type"].startswith(("value_error", "missing")) else f" (it is {error['input']!r})"
     return f"{where}: {message[0].lower() + message[1:] if message else message}{given}" if where else message
 

@@ -5,20 +5,36 @@ from __future__ import annotations
 import datetime as dt
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import polars as pl
 
 from maillog_forensics import __version__, allowing, api, duplicates, reading, summary
+from maillog_forensics.accounts import InputReport
 from maillog_forensics.archive import looking, segments
 from maillog_forensics.archive.ledger import Segment
 from maillog_forensics.archive.store import NAMES, Archive
 from maillog_forensics.daily.config import Config
-from maillog_forensics.findings import Ending, Findings, Incident, Run
+from maillog_forensics.findings import (
+    SCHEMA,
+    Ending,
+    Findings,
+    Incident,
+    Kind,
+    LoopType,
+    Run,
+    Search,
+    StormType,
+    Suppressed,
+    Traffic,
+)
+from maillog_forensics.language import mark
 from maillog_forensics.operations.compare import Compared, compare, days_before, sentence
-from maillog_forensics.operations.facts import NEEDED
+from maillog_forensics.operations.facts import NEEDED, Lives
 from maillog_forensics.operations.figures import TOTALS, Figures, figures
+from maillog_forensics.operations.view import brief
 from maillog_forensics.options import duration_s
 
 _SAME_START = dt.timedelta(seconds=60)
@@ -73,23 +89,15 @@ def examine(archive: Archive, config: Config, date: dt.date, now: dt.datetime) -
     start, end = config.span(date)
     known = _known(archive, config, date)
     since = _search_from(config, start, date, known)
-    allowed = allowing.read(config.search.allow) if config.search.allow else []
-    examined = api.examine(
-        reading.put_together(looking.held(archive, since, end, with_unfinished=True)),
-        archive.lines(),
-        window_s=duration_s(config.search.window, "window"),
-        allowed=allowed,
-    )
-    today, opened = _of_day(examined.incidents, start, end, date, known)
-    possible = tuple(i for i in examined.possible if i.ended >= start and i.started < end)
-    mail = examined.read.mail
-    reports = archive.reports(start, end - dt.timedelta(microseconds=1))
-    edges = examined.edges.filter(pl.col("sent") >= start)
-    inside = replace(
-        mail,
-        messages=mail.messages.filter(pl.col("last") >= start).with_columns(first=pl.max_horizontal("first", pl.lit(start))),
-        deliveries=mail.deliveries.filter(pl.col("last") >= start),
-    )
+    search = _search(archive, config, since, start, end)
+    today, opened = _of_day(search.incidents, start, end, date, known)
+    events = _Events(archive, start, end)
+    operations = figures(events, search.lives, zone=config.report.timezone, top=config.report.top)
+    traffic = search.traffic
+    if traffic.first is not None:
+        rejected = operations.totals["rejected"] + operations.totals["refused_for_now"]
+        hosts, mtas = tuple(sorted(events.hosts)[:50]), tuple(sorted(events.mtas))
+        traffic = traffic.model_copy(update={"rejected": rejected, "hosts": hosts, "mtas": mtas})
     run = Run(
         version=__version__,
         command=f"maillog-forensics daily ({date.isoformat()})",
@@ -98,20 +106,83 @@ def examine(archive: Archive, config: Config, date: dt.date, now: dt.datetime) -
         parameters={"day": date.isoformat(), "timezone": config.report.timezone, "searched_from": since.isoformat()},
         libraries={"polars": pl.__version__},
     )
-    events = _Events(archive, start, end)
-    operations = figures(events, mail, zone=config.report.timezone, top=config.report.top)
-    rejected = operations.totals["rejected"] + operations.totals["refused_for_now"]
-    findings = api.document(examined, run).model_copy(
-        update={
-            "inputs": tuple(api.input_of(r) for r in reports),
-            "incidents": today,
-            "possible": possible,
-            "traffic": summary.traffic(inside, edges, rejected, tuple(sorted(events.hosts)), tuple(sorted(events.mtas))),
-            "limits": (*summary.limits(reports, mail), NAMES),
-        }
+    findings = Findings(
+        schema=SCHEMA,
+        run=run,
+        inputs=tuple(api.input_of(r) for r in search.reports),
+        traffic=traffic,
+        incidents=today,
+        possible=tuple(i for i in search.possible if i.ended >= start and i.started < end),
+        suppressed=search.suppressed,
+        searches=_searches_of_day(search.searches, [i for i in search.incidents if i.ended < start or i.started >= end]),
+        limits=(*search.limits, NAMES),
     )
     others = _totals(archive, days_before(date))
     return Day(date, end <= now, findings, operations, tuple(compare(date, operations.totals, others)), opened)
+
+
+@dataclass(frozen=True)
+class _Search:
+    """What the search found, and of the messages only what the day's figures ask of them: all of them take much memory."""
+
+    incidents: tuple[Incident, ...]
+    possible: tuple[Incident, ...]
+    suppressed: tuple[Suppressed, ...]
+    searches: tuple[Search, ...]
+    reports: list[InputReport]
+    traffic: Traffic
+    limits: list[str]
+    lives: Lives
+
+
+def _search(archive: Archive, config: Config, since: dt.datetime, start: dt.datetime, end: dt.datetime) -> _Search:
+    """Search from `since`; traffic and reports are those of the day, which begins at `start`."""
+    allowed = allowing.read(config.search.allow) if config.search.allow else []
+    examined = api.examine(
+        reading.put_together(looking.held(archive, since, end, with_unfinished=True)),
+        archive.lines(),
+        window_s=duration_s(config.search.window, "window"),
+        allowed=allowed,
+    )
+    mail, reports = examined.read.mail, archive.reports(start, end - dt.timedelta(microseconds=1))
+    inside = replace(
+        mail,
+        messages=mail.messages.filter(pl.col("last") >= start).with_columns(first=pl.max_horizontal("first", pl.lit(start))),
+        deliveries=mail.deliveries.filter(pl.col("last") >= start),
+    )
+    return _Search(
+        examined.incidents,
+        examined.possible,
+        examined.suppressed,
+        examined.searches,
+        reports,
+        summary.traffic(inside, examined.edges.filter(pl.col("sent") >= start), 0, (), ()),
+        summary.limits(reports, mail),
+        Lives.of(mail),
+    )
+
+
+_DETECTORS: dict[LoopType | StormType, str] = {
+    LoopType.FORWARDING: "messages that come round again",
+    LoopType.LIST: "lists and groups",
+}
+
+
+def _searches_of_day(searches: Sequence[Search], elsewhere: Sequence[Incident]) -> tuple[Search, ...]:
+    """The searches with those incidents set aside that were found in the time before the day, and stand on another day's page."""
+    names = Counter(
+        "bursts of notifications"
+        if i.kind is Kind.NDR_STORM
+        else _DETECTORS.get(i.type, "pairs that answer each other" if len(i.members) < 3 else "rings of new messages")
+        for i in elsewhere
+    )
+    out = []
+    for search in searches:
+        if n := min(names[search.detector], search.found):
+            aside = {**search.set_aside, mark("an incident of another day"): n}
+            search = search.model_copy(update={"found": search.found - n, "set_aside": aside})
+        out.append(search)
+    return tuple(out)
 
 
 def _search_from(config: Config, start: dt.datetime, date: dt.date, known: Sequence[_Known]) -> dt.datetime:
@@ -239,6 +310,7 @@ def remember(archive: Archive, day: Day, made: dt.datetime) -> None:
         "compared": [
             {"label": TOTALS[c.name], "name": c.name, "value": c.value, "before": c.before, "median": c.median} for c in day.compared
         ],
+        "tables": brief(day.operations.tables),
         "lines": sum(i.lines for i in day.findings.inputs),
         "unrecognised": sum(i.unrecognised for i in day.findings.inputs),
     }  # fmt: skip

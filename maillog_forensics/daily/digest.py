@@ -33,7 +33,7 @@ from maillog_forensics.text import visible
 MAX_BYTES = 60_000
 """Mail programs cut what is much larger; a digest is far below it."""
 _PICTURE = "rate@maillog-forensics"
-_INCIDENTS, _SENTENCES, _TEXT = 12, 12, 300
+_INCIDENTS, _SENTENCES, _TEXT, _CELL = 12, 12, 300, 100
 _TOTALS = ("received", "delivered", "deferrals", "bounced", "rejected", "refused_for_now", "bytes_received", "bytes_delivered")
 
 
@@ -115,6 +115,7 @@ def _content(archive: Archive, config: Config, now: dt.datetime, problems: list[
     for one in [day, *reversed(newer)]:
         told |= {i["id"]: i for i in one["incidents"]}
     incidents = sorted(told.values(), key=lambda i: (not i["is_running"], i["opened"], i["id"]))
+    missed = _missed(archive, days, day["date"], told)
     running = sum(bool(i["is_running"]) for i in incidents)
     yesterday = config.day_of(now) - dt.timedelta(days=1)
     sentences = [visible(p, _TEXT) for p in problems[:_SENTENCES]]
@@ -122,8 +123,8 @@ def _content(archive: Archive, config: Config, now: dt.datetime, problems: list[
         sentences.insert(0, f"No log line of {yesterday} was found: does the mail server still log, and where?")
     state = json.dumps([(i["id"], bool(i["is_running"])) for i in incidents])
     headline = (
-        f"{plural(len(incidents), 'incident')}" + (f", {number(running)} still running" if running else "")
-        if incidents
+        f"{plural(len(incidents) + len(missed), 'incident')}" + (f", {number(running)} still running" if running else "")
+        if incidents or missed
         else "no loop and no storm"
     )
     return {
@@ -131,15 +132,30 @@ def _content(archive: Archive, config: Config, now: dt.datetime, problems: list[
         "date": day["date"],
         "is_whole": day["is_whole"],
         "headline": headline,
-        "incidents": [_incident(i, day["date"], config.mail.masked) for i in incidents[:_INCIDENTS]],
-        "more": max(0, len(incidents) - _INCIDENTS),
+        "incidents": [_incident(i, day["date"], config.mail.masked) for i in [*incidents, *missed][:_INCIDENTS]],
+        "more": max(0, len(incidents) + len(missed) - _INCIDENTS),
         "unusual": [visible(s, _TEXT) for s in day.get("unusual", [])[:_SENTENCES]],
         "totals": [_total(c) for c in day.get("compared", []) if c["name"] in _TOTALS],
+        "tables": [] if config.mail.masked else [_visible(t) for t in day.get("tables", [])],
         "looked": f"{plural(day['lines'], 'line')} read, {number(day['unrecognised'])} not understood",
         "problems": sentences,
         "link": f"{config.mail.link.rstrip('/')}/{day['date']}.html" if config.mail.link else str(config.folder / f"{day['date']}.html"),
         "version": __version__,
     }  # fmt: skip
+
+
+def _missed(archive: Archive, days: list[dict[str, Any]], date: str, told: dict[str, Any]) -> list[dict[str, Any]]:
+    """Incidents of the days since the last digest, which nobody was told of: after a week's absence, say."""
+    (last,) = archive.ledger.execute("SELECT max(day) FROM digests WHERE sent != ''")[0]
+    found: dict[str, dict[str, Any]] = {}
+    for one in reversed([d for d in days if last and last < d["date"] < date]):
+        found |= {i["id"]: {**i, "is_running": False} for i in one["incidents"] if i["id"] not in told}
+    return sorted(found.values(), key=lambda i: (i["opened"], i["id"]))
+
+
+def _visible(table: dict[str, Any]) -> dict[str, Any]:
+    rows = [[visible(cell, _CELL) for cell in row] for row in table["rows"]]
+    return {**table, "rows": rows}
 
 
 def _incident(i: dict[str, Any], date: str, is_masked: bool) -> dict[str, str]:
@@ -194,6 +210,12 @@ def compose(
     return message
 
 
+def _row(cells: list[str], is_text: list[bool]) -> str:
+    """Figures in columns, then the words."""
+    figures = "".join(f"{cell:>10}" for cell, words in zip(cells, is_text) if not words)
+    return "  ".join([figures, *(cell for cell, words in zip(cells, is_text) if words)])
+
+
 def _host() -> str:
     """The name of this machine, as far as a header can carry it; a name server is not asked."""
     return re.sub(r"[^A-Za-z0-9.-]+", "-", socket.gethostname()).strip("-.") or "localhost"
@@ -201,7 +223,8 @@ def _host() -> str:
 
 def text(content: dict[str, Any]) -> str:
     """The digest as plain text."""
-    out = [f"Mail report of {content['date']}{'' if content['is_whole'] else ' (so far)'}: {content['headline']}", ""]
+    out = [f"Mail report of {content['date']}{'' if content['is_whole'] else ' (so far)'}: {content['headline']}"]
+    out += [""] if content["incidents"] else []
     for i in content["incidents"]:
         out += [f"* {i['state']}  {i['severity']}  {i['headline']}", f"  {i['since']}; {i['id']}"]
     if content["more"]:
@@ -211,6 +234,9 @@ def text(content: dict[str, Any]) -> str:
         out += [f"* {s}" for s in content["unusual"]]
     out += ["", f"{'':34}{'this day':>12}{'day before':>12}{'median':>12}"]
     out += [f"{t['label']:34}{t['value']:>12}{t['before']:>12}{t['median']:>12}" for t in content["totals"]]
+    for table in content["tables"]:
+        out += ["", table["title"]]
+        out += [_row(row, table["is_text"]) for row in table["rows"]]
     out += ["", content["looked"]]
     out += [f"! {p}" for p in content["problems"]]
     out += [

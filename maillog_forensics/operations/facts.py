@@ -61,15 +61,40 @@ class Facts:
     rest: pl.DataFrame
 
 
-def facts(day: Iterable[pl.DataFrame], mail: Mail, zone: str) -> Facts:
+@dataclass(frozen=True)
+class Lives:
+    """What the figures ask of messages; little beside all that is known of them.
+
+    Attributes
+    ----------
+    messages
+        Columns host_key, key (queue id or <Message-ID>), mid, from_box, first, message_size, came_from; by `first`.
+    sent_out
+        The mids of those with a recipient on another host.
+    """
+
+    messages: pl.DataFrame
+    sent_out: pl.Series
+
+    @classmethod
+    def of(cls, mail: Mail) -> Lives:
+        """Of a span that begins before the day, so that messages of the evening before are known."""
+        name = pl.when(~pl.col("client_host").is_in(["unknown", ""])).then(pl.col("client_host"))
+        key = pl.coalesce("queue_id", pl.lit("<") + pl.col("message_id") + ">")
+        messages = mail.messages.select(
+            "host_key", "mid", "from_box", "first", key=key, message_size="size", came_from=pl.coalesce(name, "client_ip")
+        )
+        remote = mail.deliveries.filter(pl.col("event") == "deliver", pl.coalesce("relay_host", "relay_ip").is_not_null())
+        return cls(messages.filter(pl.col("key").is_not_null()).sort("first", "mid"), remote["mid"].unique())
+
+
+def facts(day: Iterable[pl.DataFrame], lives: Lives, zone: str) -> Facts:
     """Sort the events of a day.
 
     Parameters
     ----------
     day
         Parts with the columns of `NEEDED`.
-    mail
-        Of a span that begins before the day, so that messages of the evening before are known.
     zone
         In which hours are counted.
     """
@@ -78,14 +103,16 @@ def facts(day: Iterable[pl.DataFrame], mail: Mail, zone: str) -> Facts:
         for name, table in _narrow(part, zone).items():
             parts[name].append(table)
     if not parts["rest"]:
-        return facts([_nothing()], mail, zone)
-    whole = {name: pl.concat(tables) for name, tables in parts.items() if tables}
-    lives = _lives(mail)
+        return facts([_nothing()], lives, zone)
+    whole = {name: pl.concat(parts.pop(name)) for name in sorted(parts) if parts[name]}
     for name in ("arrivals", "deliveries", "deferrals", "bounces", "removals"):
-        whole[name] = _with_message(whole[name], lives)
+        whole[name] = _with_message(whole[name], lives.messages)
     delivered = whole["deliveries"].with_columns(box=canonical_of(whole["deliveries"]["recipient"]))
     whole["deliveries"], whole["forwardings"] = delivered.filter(~pl.col("is_forwarded")), delivered.filter("is_forwarded")
-    whole["removals"] = _removals(whole["removals"], mail)
+    whole["removals"] = whole["removals"].with_columns(
+        queued_s=pl.col("time").dt.epoch("s") - pl.col("first").dt.epoch("s"),  # whole seconds of both stamps, as eximstats
+        is_remote=pl.col("mid").is_in(lives.sent_out.implode()).fill_null(False),
+    )
     return Facts(**whole)
 
 
@@ -105,18 +132,22 @@ def _narrow(part: pl.DataFrame, zone: str) -> dict[str, pl.DataFrame]:
     )
     exim = (pl.col("mta") == "exim").fill_null(False)
     arrives = (event == "receive") & ((pl.col("mta") != "postfix") | pl.col("program").is_in(_POSTFIX_ARRIVES_BY)).fill_null(True)
-    cipher = pl.when(exim).then(text.str.extract(r" X=(TLS[^:\s]*)", 1)).alias("cipher")
-    login = pl.when(exim).then(text.str.extract(r" A=[^\s:]+:([^\s:]+)", 1)).when(pl.col("program") == "smtpd").then("user")
+    has_exim = (part["mta"] == "exim").any()  # both branches of a when are worked out, of which one may be dear
+    cipher = pl.when(exim).then(text.str.extract(r" X=(TLS[^:\s]*)", 1)) if has_exim else pl.lit(None, dtype=pl.String)
+    told_login = text.str.extract(r" A=[^\s:]+:([^\s:]+)", 1) if has_exim else pl.lit(None, dtype=pl.String)
+    login = pl.when(exim).then(told_login).when(pl.col("program") == "smtpd").then("user")
     connect = (event == "session") & (pl.col("outcome") == "connect").fill_null(False) & (pl.col("program") == "smtpd")
-    failed = (pl.col("outcome") == "authentication failed").fill_null(False) | text.str.contains(
-        " authenticator failed for ", literal=True
-    )
+    failed = (pl.col("outcome") == "authentication failed").fill_null(False)
+    if has_exim:
+        failed |= text.str.contains(" authenticator failed for ", literal=True)
     told = event.is_in(["session", "notice", "hold", "discard", "dsn", "expire"])
     reasons = (*_OF_MESSAGE[:4], "recipient", "diagnostic", *_PLACE)
     return {
-        "arrivals": part.filter(arrives).unique(_PLACE, keep="first", maintain_order=True).select(*_OF_MESSAGE, "mta", cipher, login=login),
+        "arrivals": part.filter(arrives).unique(_PLACE, keep="first", maintain_order=True).select(
+            *_OF_MESSAGE, "mta", cipher=cipher, login=login
+        ),
         "deliveries": part.filter(event == "deliver").select(
-            *_OF_MESSAGE, "recipient", "orig_recipient", "relay_host", "relay_ip", "delay_s", cipher,
+            *_OF_MESSAGE, "recipient", "orig_recipient", "relay_host", "relay_ip", "delay_s", cipher=cipher,
             transport=pl.coalesce("transport", "program"),
             is_forwarded=pl.col("diagnostic").str.starts_with("forwarded as ").fill_null(False),
         ),
@@ -163,24 +194,6 @@ def who() -> pl.Expr:
     return pl.coalesce(name, "client_ip", pl.lit("unknown"))
 
 
-def _lives(mail: Mail) -> pl.DataFrame:
-    """What is known of each message, by host and queue id, in the order of their beginnings."""
-    name = pl.when(~pl.col("client_host").is_in(["unknown", ""])).then(pl.col("client_host"))
-    return (
-        mail.messages.select(
-            "host_key",
-            "mid",
-            "from_box",
-            "first",
-            key=pl.coalesce("queue_id", pl.lit("<") + pl.col("message_id") + ">"),
-            message_size="size",
-            came_from=pl.coalesce(name, "client_ip"),
-        )
-        .filter(pl.col("key").is_not_null())
-        .sort("first", "mid")
-    )
-
-
 def _with_message(rows: pl.DataFrame, lives: pl.DataFrame) -> pl.DataFrame:
     """Rows with what is known of the message that had the queue id at that time."""
     joined = (
@@ -198,15 +211,6 @@ def _with_message(rows: pl.DataFrame, lives: pl.DataFrame) -> pl.DataFrame:
     return joined.with_columns(
         from_box=pl.coalesce("from_box", canonical_of(joined["sender"])), message_size=pl.coalesce("message_size", "size")
     ).drop("sender", "size")
-
-
-def _removals(gone: pl.DataFrame, mail: Mail) -> pl.DataFrame:
-    remote = mail.deliveries.filter(pl.col("event") == "deliver", pl.coalesce("relay_host", "relay_ip").is_not_null())
-    remote = remote.select("mid", is_remote=pl.lit(True)).unique()
-    return gone.join(remote, on="mid", how="left", maintain_order="left").with_columns(
-        queued_s=pl.col("time").dt.epoch("s") - pl.col("first").dt.epoch("s"),  # whole seconds of both stamps, as eximstats
-        is_remote=pl.col("is_remote").fill_null(False),
-    )
 
 
 def box_domain(column: str) -> pl.Expr:
@@ -228,9 +232,12 @@ _MASKS = (
 )
 
 
-def reason(column: str = "diagnostic", limit: int = 140) -> pl.Expr:
-    """The kind of a reason: its words without addresses, numbers of hosts, and ids."""
-    text = pl.col(column).fill_null("no reason logged").str.slice(0, 400)
+def reasons_of(told: pl.Series) -> pl.Series:
+    """The kind of each reason: its words without addresses, numbers of hosts, and ids; masked once for each distinct one."""
+    distinct = told.unique().drop_nulls()
+    text = pl.col("told").str.slice(0, 400)
     for expression, mask in _MASKS:
         text = text.str.replace_all(expression, mask)
-    return text.str.slice(0, limit)
+    kinds = pl.DataFrame({"told": distinct}).with_columns(reason=text.str.slice(0, 140))
+    rows = told.alias("told").to_frame().join(kinds, on="told", how="left", maintain_order="left")
+    return rows["reason"].fill_null("no reason logged")

@@ -8,9 +8,8 @@ from typing import Literal
 
 import polars as pl
 
-from maillog_forensics.correlate import Mail
 from maillog_forensics.operations import sessions
-from maillog_forensics.operations.facts import Facts, box_domain, client, facts, reason
+from maillog_forensics.operations.facts import Facts, Lives, box_domain, client, facts, reasons_of
 
 Kind = Literal["text", "count", "bytes", "seconds"]
 
@@ -19,7 +18,7 @@ HOURLY = ("received", "delivered", "deferred", "bounced", "rejected")
 
 @dataclass(frozen=True)
 class Table:
-    """One table of figures; `left_out` rows are not shown."""
+    """One table of figures; `left_out` rows are not shown, and the column `ranked` ranks."""
 
     id: str
     title: str
@@ -27,6 +26,7 @@ class Table:
     rows: tuple[tuple[object, ...], ...]
     left_out: int = 0
     note: str = ""
+    ranked: int = 0
 
 
 @dataclass(frozen=True)
@@ -75,12 +75,12 @@ TOTALS = {
 }
 
 
-def figures(day: Iterable[pl.DataFrame], mail: Mail, *, zone: str = "UTC", top: int = 10) -> Figures:
+def figures(day: Iterable[pl.DataFrame], lives: Lives, *, zone: str = "UTC", top: int = 10) -> Figures:
     """Count a day.
 
     Parameters
     ----------
-    day, mail, zone
+    day, lives, zone
         As in `facts`.
     top
         Rows that each table shows at most.
@@ -91,7 +91,7 @@ def figures(day: Iterable[pl.DataFrame], mail: Mail, *, zone: str = "UTC", top: 
     pflogsumm counts them for Postfix, `received`, `delivered` and the time in the queue as eximstats does for Exim; `rejected`
     and `refused_for_now` add up to pflogsumm's rejected. Addresses are folded (SRS, VERP, BATV, plus tags, letter case).
     """
-    f = facts(day, mail, zone)
+    f = facts(day, lives, zone)
     talks = sessions.talks(f)
     troubles = sessions.troubles(f)
     later = _for_now()
@@ -152,10 +152,13 @@ def listed(
 ) -> Table:
     """The first `top` rows of a grouped table whose columns stand in the order of `columns`; `by` is the column that ranks."""
     names = rows.columns
-    ranked = rows.sort(
+    first = rows
+    if rows.height > top and (least := rows[names[by]].top_k(top).min()) is not None:  # only they, and their equals, are sorted
+        first = rows.filter(pl.col(names[by]) >= least)
+    ranked = first.sort(
         [names[by], *(n for n in names if n != names[by])], descending=[True] + [False] * (len(names) - 1), nulls_last=True
     )
-    return Table(id, title, tuple(columns), tuple(ranked.head(top).rows()), max(0, ranked.height - top), note)
+    return Table(id, title, tuple(columns), tuple(ranked.head(top).rows()), max(0, rows.height - top), note, by)
 
 
 _COUNT: tuple[tuple[str, Kind], ...] = (("messages", "count"), ("bytes", "bytes"))
@@ -207,10 +210,11 @@ def _places(f: Facts, top: int) -> list[Table]:
 
 def _reasons(f: Facts, top: int) -> list[Table]:
     def grouped(rows: pl.DataFrame, who: pl.Expr) -> pl.DataFrame:
-        table = rows.select(
-            reason=reason(), who=who, source=pl.col("source"), line=pl.col("line")
-        ).group_by("reason").agg(n=pl.len(), whom=pl.col("who").drop_nulls().n_unique(), source=pl.col("source").first(), line=pl.col("line").first())  # fmt: skip
-        return table.select("n", "whom", "reason", example=pl.format("{}:{}", "source", "line"))
+        table = rows.select("source", "line", who=who, reason=reasons_of(rows["diagnostic"])).group_by("reason")
+        first = pl.format("{}:{}", pl.col("source").first(), pl.col("line").first())
+        return table.agg(n=pl.len(), whom=pl.col("who").drop_nulls().n_unique(), example=first).select(
+            "n", "whom", "reason", "example"
+        )
 
     columns: tuple[tuple[str, Kind], ...] = (
         ("times", "count"),
@@ -251,7 +255,7 @@ def _queue(f: Facts) -> list[Table]:
         ("messages", "count"),
         ("with a remote recipient", "count"),
     )
-    return [Table("queue-times", "Time in the queue", columns, rows)]
+    return [Table("queue-times", "Time in the queue", columns, rows, ranked=1)]
 
 
 def _relayed(f: Facts, top: int) -> list[Table]:

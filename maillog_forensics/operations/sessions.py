@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from maillog_forensics.operations.facts import Facts, reason
+from maillog_forensics.operations.facts import Facts, reasons_of
 
 if TYPE_CHECKING:
     from maillog_forensics.operations.figures import Kind, Table
@@ -20,10 +20,10 @@ def talks(f: Facts) -> pl.DataFrame:
 
     Postfix logs both ends with the process id, and pflogsumm pairs them so; Exim logs a connection where it is asked to.
     """
-    over = ["host_key", "process"]
-    both = f.connects.sort("host_key", "process", "time", "line")
-    gap = (pl.col("time").shift(-1).over(over) - pl.col("time")).dt.total_seconds(fractional=True)
-    both = both.with_columns(seconds=pl.when(pl.col("ends").shift(-1).over(over) & (gap < _LONGEST_TALK_S)).then(gap))
+    both = f.connects.with_columns(whose=pl.struct("host_key", "process").hash()).sort("whose", "time", "line")
+    gap = (pl.col("time").shift(-1) - pl.col("time")).dt.total_seconds(fractional=True)
+    is_pair = (pl.col("whose") == pl.col("whose").shift(-1)) & pl.col("ends").shift(-1) & (gap < _LONGEST_TALK_S)
+    both = both.with_columns(seconds=pl.when(is_pair).then(gap))
     begun = pl.col("outcome").is_null() | pl.col("outcome").str.starts_with("(TCP/IP connection count")
     exim = f.rest.filter(pl.col("event") == "session", pl.col("mta") == "exim", begun)
     return pl.concat(
@@ -42,13 +42,13 @@ def tables(f: Facts, talks: pl.DataFrame, troubles: pl.DataFrame, top: int) -> l
 
     clients = talks.group_by("client").agg(n=pl.len(), total=pl.col("seconds").sum(), longest=pl.col("seconds").max())
     by_client = f.failed_logins.group_by(who="client").agg(n=pl.len(), users=pl.col("user").drop_nulls().n_unique())
-    word = troubles.select("severity", "program", reason=reason("words"), source="source", line="line")
+    word = troubles.select("severity", "program", reason=reasons_of(troubles["words"]), source="source", line="line")
     words = word.group_by("severity", "program", "reason").agg(
         n=pl.len(), example=pl.format("{}:{}", pl.col("source").first(), pl.col("line").first())
     )
     system = f.rest.filter(pl.col("event") == "notice", pl.col("program").is_in(["master", "postfix-script", "exim"]))
     system = system.filter(pl.col("diagnostic").is_not_null())
-    life = system.select("program", reason=reason()).group_by("program", "reason").agg(n=pl.len())
+    life = system.select("program", reason=reasons_of(system["diagnostic"])).group_by("program", "reason").agg(n=pl.len())
     logins = f.arrivals.select(who="login").drop_nulls().group_by("who").agg(n=pl.len()).select("n", "who")
     counted: tuple[tuple[str, Kind], ...] = (("times", "count"),)
     return [

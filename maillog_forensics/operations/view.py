@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from maillog_forensics.figures import bytes_text, seconds_text
 from maillog_forensics.language import number
@@ -27,7 +28,17 @@ class Total:
 
 @dataclass(frozen=True)
 class Shown:
-    """A table with its cells written; `is_text` tells for each column whether it is words."""
+    """A table with its cells written.
+
+    Attributes
+    ----------
+    is_text
+        For each column whether it is words.
+    lead
+        The first row in a few words, for who does not open the table.
+    is_open
+        Whether it tells of trouble, which nobody should have to look for.
+    """
 
     id: str
     title: str
@@ -36,6 +47,17 @@ class Shown:
     rows: tuple[tuple[str, ...], ...]
     left_out: int
     note: str
+    lead: str
+    is_open: bool
+
+
+_TROUBLE = ("warnings", "deferral-reasons", "bounce-reasons", "reject-reasons")
+_IN_DIGEST = {
+    "warnings": (0, 1, 2, 3), "bounce-reasons": (0, 2), "deferral-reasons": (0, 2), "reject-reasons": (0, 2),
+    "failed-logins": (0, 2), "senders": (0, 1, 2), "recipients": (0, 1, 2), "to-domains": (0, 1, 2, 5),
+}  # fmt: skip
+"""Tables, and which of their columns, that a digest shows the first rows of."""
+_BRIEF_ROWS = 5
 
 
 @dataclass(frozen=True)
@@ -85,7 +107,34 @@ def _total(c: Compared, is_whole: bool) -> Total:
 def _table(table: Table) -> Shown:
     names, kinds = zip(*table.columns)
     rows = tuple(tuple(_cell(value, kind) for value, kind in zip(row, kinds)) for row in table.rows)
-    return Shown(table.id, table.title, names, tuple(k == "text" for k in kinds), rows, table.left_out, table.note)
+    words = next(n for n, kind in enumerate(kinds) if kind == "text")
+    lead = f"{rows[0][words]}: {rows[0][table.ranked]}" if rows and kinds.count("text") < 3 else ""
+    return Shown(
+        table.id,
+        table.title,
+        names,
+        tuple(k == "text" for k in kinds),
+        rows,
+        table.left_out,
+        table.note,
+        lead,
+        table.id in _TROUBLE,
+    )
+
+
+def brief(tables: Sequence[Table]) -> list[dict[str, Any]]:
+    """The first rows of some tables as a digest shows them: title, columns, is_text, rows."""
+    shown = {t.id: _table(t) for t in tables}
+    return [
+        {
+            "title": shown[id].title,
+            "columns": [shown[id].columns[c] for c in columns],
+            "is_text": [shown[id].is_text[c] for c in columns],
+            "rows": [[row[c] for c in columns] for row in shown[id].rows[:_BRIEF_ROWS]],
+        }
+        for id, columns in _IN_DIGEST.items()
+        if id in shown
+    ]
 
 
 def _cell(value: object, kind: Kind) -> str:
