@@ -5,11 +5,13 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import polars as pl
 
 from maillog_forensics import correlate, duplicates, schema
 from maillog_forensics.accounts import InputReport
+from maillog_forensics.ahead import ahead
 from maillog_forensics.correlate import Gathered, Mail
 from maillog_forensics.spool import Spool
 
@@ -101,9 +103,13 @@ def read(
     until: dt.datetime | None,
     kept: Spool | None = None,
 ) -> Read:
-    """Messages of settled events, bucket by bucket; what two inputs tell counts once. See `fill`."""
+    """Messages of settled events, bucket by bucket; what two inputs tell counts once. See `fill`.
+
+    The next bucket is read while one is worked on, but where events are kept, which come in order.
+    """
     known = copies(reports)
-    return together((fill(events, known, since, until, kept) for events in settled), reports)
+    work = (partial(fill, events, known, since, until, kept) for events in settled)
+    return together((call() for call in work) if kept is not None else ahead(work, workers=1), reports)
 
 
 def together(buckets: Iterable[Bucket], reports: list[InputReport]) -> Read:

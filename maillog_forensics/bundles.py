@@ -17,6 +17,7 @@ import polars as pl
 
 from maillog_forensics import envelopes, intake, journal, normalize, records, sources, watches
 from maillog_forensics.accounts import Account, Shape, shapes_of
+from maillog_forensics.ahead import ahead
 from maillog_forensics.ledger import Ledger
 from maillog_forensics.plan import Plan
 from maillog_forensics.schema import LINE_STATES
@@ -83,7 +84,7 @@ class Company:
         self._waiting = {number for number, _ in small} if len(small) > 1 else set[int]()
         self._done: dict[int, tuple[sources.Input, Account] | None] = {}
         self._options, self._into = options, into
-        self._bundles = intake.ahead(_work((read(*one) for one in small), plan, options))
+        self._bundles = ahead(_work((read(*one) for one in small), plan, options))
 
     def take(self, number: int) -> tuple[sources.Input, Account] | None:
         """The account of a file, once; None for one that has to be read alone."""

@@ -246,7 +246,7 @@ def _sorted(tables: list[pl.DataFrame], *by: str) -> pl.DataFrame:
     columns.reverse()
     done = []
     while columns:
-        done.append(columns.pop().gather(order))
+        done.append(columns.pop().rechunk().gather(order))
     return pl.DataFrame(done)
 
 

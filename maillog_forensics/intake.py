@@ -10,22 +10,18 @@ import functools
 import itertools
 import os
 import re
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import polars as pl
 
 from maillog_forensics import envelopes, journal, normalize, records, schema, sources
 from maillog_forensics.accounts import Account, Format, InputReport, Reader, Shape, Told, shapes_of
+from maillog_forensics.ahead import ahead
 from maillog_forensics.ledger import Ledger
 from maillog_forensics.normalize import Plan
 from maillog_forensics.settlements import Settlement
 from maillog_forensics.spool import BUDGET_BYTES, Spool
-
-_T = TypeVar("_T")
 
 HEAD_LINES = 400
 """Lines at the beginning of an input that tell how to read it."""
@@ -214,23 +210,6 @@ def placed(table: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
     is_gapless = lines["line"][-1] - lines["line"][0] == lines.height - 1
     place = (table["line"] - lines["line"][0]).cast(pl.UInt32) if is_gapless else lines["line"].search_sorted(table["line"])
     return table.with_columns(offset=lines["offset"].gather(place))
-
-
-def ahead(work: Iterator[Callable[[], _T]]) -> Iterator[_T]:
-    """What each piece of work gives, in order, on as many threads as there are processors, with no more under way than that."""
-    workers = os.cpu_count() or 1
-    first, second = next(work, None), next(work, None)
-    if first is None or second is None:
-        yield from (call() for call in filter(None, (first,)))
-        return
-    under_way: deque[Future[_T]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="parse") as pool:
-        for call in itertools.chain((first, second), work):
-            under_way.append(pool.submit(call))
-            if len(under_way) > workers:
-                yield under_way.popleft().result()
-        while under_way:
-            yield under_way.popleft().result()
 
 
 def rank_envelopes(head: pl.DataFrame, plan: Plan) -> tuple[str, ...]:
