@@ -22,6 +22,7 @@ from maillog_forensics.daily import day as days
 from maillog_forensics.daily import digest, metrics, pages
 from maillog_forensics.daily.config import Config
 from maillog_forensics.errors import MaillogForensicsError, NoInputError
+from maillog_forensics.language import speaking
 from maillog_forensics.operations.compare import days_after
 from maillog_forensics.options import duration_s
 from maillog_forensics.text import visible
@@ -91,9 +92,10 @@ def run(
             outcome.forgotten = retention.forget(archive, horizon) if _has_older(archive, horizon) else 0
             pages.forget(config, horizon)
         _settle_due(archive, config, is_remade, now)
-        _make_pages(archive, config, now, outcome, tell)
-        pages.write_index(archive, config)
-        _send(archive, config, now, outcome)
+        with speaking(config.report.lang):
+            _make_pages(archive, config, now, outcome, tell)
+            pages.write_index(archive, config)
+            _send(archive, config, now, outcome)
         outcome.matched = _is_matched(archive, config)
         if config.report.prometheus:
             metrics.write(archive, config.report.prometheus, now, outcome.progress.problems + outcome.failures)
