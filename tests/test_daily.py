@@ -483,7 +483,7 @@ WRONG = {
     'archive = "a"\n[[logs]]\npaths = ["x"]\n[mail]\nuser = "x"\npassword_file = "p"': "in the clear",
     'archive = "a"\n[[logs]]\npaths = ["x"]\n[mail]\nport = 99999': "mail.port",
     'archive = "a"\n[[logs]]\npaths = ["x"]\n[search]\nwindow = "soon"': "'soon' is no length of time",
-    'archive = "a"\n[[logs]]\npaths = ["x"]\n[keep]\ndays = 0': "keep.days",
+    'archive = "a"\n[[logs]]\npaths = ["x"]\n[keep]\ndays = -1': "keep.days",
     'archive = "a"\n[[logs]]\npaths = ["x"]\n[report]\nlang = "xx"': "'xx': there is no such catalogue; there are en, fil",
     'archive = "a"\n[[logs]]\npaths = ["x"]\n[report]\ntopp = 1': "report.topp: there is no such setting; there are folder, timezone, lang, top",
     "archive = ": "not TOML",

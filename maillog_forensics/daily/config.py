@@ -166,8 +166,8 @@ class MailPart(_Part):
 class KeepPart(_Part):
     """How long things are kept."""
 
-    days: int | None = Field(
-        default=400, ge=1, description="Days of events, pages and findings that are kept; older ones are forgotten at each run. 0 is refused: leave it out to keep all."
+    days: int = Field(
+        default=400, ge=0, description="Days of events, pages and findings that are kept; older ones are forgotten at each run. 0 keeps all."
     )  # fmt: skip
 
 

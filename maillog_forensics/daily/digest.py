@@ -34,7 +34,7 @@ from maillog_forensics.text import visible
 MAX_BYTES = 60_000
 """Mail programs cut what is much larger; a digest is far below it."""
 _PICTURE = "rate@maillog-forensics"
-_INCIDENTS, _SENTENCES, _TEXT, _CELL = 12, 12, 300, 100
+_INCIDENTS, _SENTENCES, _TEXT, _CELL = 12, 12, 300, 150
 _TOTALS = ("received", "delivered", "deferrals", "bounced", "rejected", "refused_for_now", "bytes_received", "bytes_delivered")
 
 

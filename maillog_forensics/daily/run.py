@@ -210,7 +210,7 @@ def told(outcome: Outcome, config: Config) -> list[str]:
     made = ", ".join(d.isoformat() for d in outcome.pages)
     out.append(f"{outcome.progress.lines} new lines" + (f"; pages of {made}" if made else "; no page had to be made"))
     if outcome.forgotten:
-        out.append(f"{outcome.forgotten} days older than {config.keep.days} days were forgotten")
+        out.append(f"{outcome.forgotten} days older than {config.keep.days} days were forgotten (keep.days; 0 keeps all)")
     if outcome.sent:
         out.append(outcome.sent)
     return out + [visible(f) for f in outcome.failures]

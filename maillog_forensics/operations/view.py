@@ -89,7 +89,7 @@ def view(date: dt.date, zone: str, is_whole: bool, figures: Figures, compared: S
         say("the day before, and the same weekday (%(weekday)s) of four weeks", weekday=weekday(date)) if known else "",
         totals,
         tuple((f"{h:02d}–{h + 1:02d}", *(number(figures.hours[name][h]) for name in HOURLY)) for h in range(24)),
-        tuple(_table(t) for t in figures.tables),
+        tuple(sorted(map(_table, figures.tables), key=lambda table: not table.is_open)),
     )
 
 
