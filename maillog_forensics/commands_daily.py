@@ -26,14 +26,20 @@ def daily(
     top: Annotated[
         int | None, typer.Option("--top", min=1, max=1000, metavar="N", help="Rows of each list, instead of report.top.")
     ] = None,
+    lang: Annotated[
+        str | None, typer.Option("--lang", metavar="CODE", help="Language of pages and digest, instead of report.lang: en, fil.")
+    ] = None,
 ) -> None:
     """Take in what is new, make each day's page, mail the digest. Safe to run at any hour, twice, late, or after a week."""
     from maillog_forensics.daily import run
     from maillog_forensics.daily.config import read
+    from maillog_forensics.language import language
 
     settings = read(config)
-    if top:
-        settings = settings.model_copy(update={"report": settings.report.model_copy(update={"top": top})})
+    if lang:
+        language(lang)  # an unknown one is told before the work
+    instead = {name: value for name, value in (("top", top), ("lang", lang)) if value}
+    settings = settings.model_copy(update={"report": settings.report.model_copy(update=instead)})
     outcome = run.run(settings, note=None if quiet else _note)
     _finish(outcome, settings, quiet, strict)
 

@@ -211,6 +211,11 @@ def day(time: dt.date) -> str:
     return dates.format_date(time, "long", locale=_spoken().language.locale)
 
 
+def weekday(time: dt.date) -> str:
+    """Friday."""
+    return dates.format_date(time, "EEEE", locale=_spoken().language.locale)
+
+
 def day_of_month(time: dt.date) -> str:
     """5 Mar."""
     return dates.format_skeleton("MMMd", time, locale=_spoken().language.locale)

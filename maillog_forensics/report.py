@@ -75,8 +75,8 @@ def _page(findings: Findings, caps: view.Caps, print_variant: bool, operations: 
 
 
 def fill(template: str, **values: object) -> str:
-    """Another page in the same clothes."""
-    return _environment().get_template(template).render(policy=content_policy(style_sheet()), **_NAMES, **values)
+    """Another page in the same clothes, in the language that is spoken."""
+    return _environment().get_template(template).render(policy=content_policy(style_sheet()), lang=spoken(), **_NAMES, **values)
 
 
 def style_sheet() -> str:

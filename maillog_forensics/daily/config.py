@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from maillog_forensics.errors import UsageError
+from maillog_forensics.language import ENGLISH, languages
 from maillog_forensics.options import duration_s
 
 
@@ -28,6 +29,12 @@ def _named_zone(text: str) -> str:
     if re.match(r"[+-]", text):
         raise ValueError(f"{text!r}: days need a zone with a name, for instance Asia/Manila or Etc/GMT-8")
     return _zone(text) or "UTC"
+
+
+def _lang(code: str) -> str:
+    if code not in languages():
+        raise ValueError(f"{code!r}: there is no such catalogue; there are {', '.join(languages())}")
+    return code
 
 
 def _length(text: str) -> str:
@@ -82,6 +89,9 @@ class ReportPart(_Part):
     timezone: Annotated[str, AfterValidator(_named_zone)] = Field(
         default="UTC", description="The zone in which a day begins and ends."
     )
+    lang: Annotated[str, AfterValidator(_lang)] = Field(
+        default=ENGLISH, description="Language of pages and digest: en, fil. Days that have their page keep its language until 'archive rebuild'."
+    )  # fmt: skip
     top: int = Field(default=10, ge=1, le=1000, description="Rows of each list of the day's operations.")
     findings: bool = Field(default=True, description="Write each day's findings as JSON too.")
     prometheus: Path | None = Field(
@@ -156,8 +166,8 @@ class MailPart(_Part):
 class KeepPart(_Part):
     """How long things are kept."""
 
-    days: int | None = Field(
-        default=400, ge=1, description="Days of events, pages and findings that are kept; older ones are forgotten at each run. 0 is refused: leave it out to keep all."
+    days: int = Field(
+        default=400, ge=0, description="Days of events, pages and findings that are kept; older ones are forgotten at each run. 0 keeps all."
     )  # fmt: skip
 
 

@@ -33,9 +33,10 @@ from maillog_forensics.findings import (
 from maillog_forensics.language import mark
 from maillog_forensics.operations.compare import Compared, compare, days_before, sentence
 from maillog_forensics.operations.facts import NEEDED, Lives
-from maillog_forensics.operations.figures import TOTALS, Figures, figures
-from maillog_forensics.operations.view import brief
+from maillog_forensics.operations.figures import Figures, figures
+from maillog_forensics.operations.view import brief, label_of
 from maillog_forensics.options import duration_s
+from maillog_forensics.wording import headline_of
 
 _SAME_START = dt.timedelta(seconds=60)
 
@@ -300,15 +301,15 @@ def remember(archive: Archive, day: Day, made: dt.datetime) -> None:
         "hours": day.operations.hours,
         "incidents": [
             {
-                "id": i.id, "kind": i.kind.value, "type": i.type.value, "severity": i.severity.value, "headline": i.headline, "messages": i.messages,
+                "id": i.id, "kind": i.kind.value, "type": i.type.value, "severity": i.severity.value, "headline": headline_of(i), "messages": i.messages,
                 "is_running": i.id in running, "opened": day.opened[i.id].isoformat(), "members": sorted(i.members),
                 "started": i.started.isoformat(), "ended": i.ended.isoformat(),
             }
             for i in day.findings.incidents
         ],
-        "unusual": [sentence(c, TOTALS[c.name]) for c in day.compared if c.is_unusual],
+        "unusual": [sentence(c, label_of(c.name)) for c in day.compared if c.is_unusual],
         "compared": [
-            {"label": TOTALS[c.name], "name": c.name, "value": c.value, "before": c.before, "median": c.median} for c in day.compared
+            {"label": label_of(c.name), "name": c.name, "value": c.value, "before": c.before, "median": c.median} for c in day.compared
         ],
         "tables": brief(day.operations.tables),
         "lines": sum(i.lines for i in day.findings.inputs),

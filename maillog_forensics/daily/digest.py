@@ -26,14 +26,15 @@ from maillog_forensics.daily.config import Config
 from maillog_forensics.daily.mailing import MailError
 from maillog_forensics.errors import MaillogForensicsError
 from maillog_forensics.figures import bytes_text, plural
-from maillog_forensics.findings import read
-from maillog_forensics.language import number
+from maillog_forensics.findings import Kind, read
+from maillog_forensics.language import number, say, translated
+from maillog_forensics.narrative import SEVERITIES, TYPES
 from maillog_forensics.text import visible
 
 MAX_BYTES = 60_000
 """Mail programs cut what is much larger; a digest is far below it."""
 _PICTURE = "rate@maillog-forensics"
-_INCIDENTS, _SENTENCES, _TEXT, _CELL = 12, 12, 300, 100
+_INCIDENTS, _SENTENCES, _TEXT, _CELL = 12, 12, 300, 150
 _TOTALS = ("received", "delivered", "deferrals", "bounced", "rejected", "refused_for_now", "bytes_received", "bytes_delivered")
 
 
@@ -120,24 +121,28 @@ def _content(archive: Archive, config: Config, now: dt.datetime, problems: list[
     yesterday = config.day_of(now) - dt.timedelta(days=1)
     sentences = [visible(p, _TEXT) for p in problems[:_SENTENCES]]
     if not any(d["date"] >= yesterday.isoformat() for d in days):
-        sentences.insert(0, f"No log line of {yesterday} was found: does the mail server still log, and where?")
+        sentences.insert(
+            0, say("No log line of %(day)s was found: does the mail server still log, and where?", day=str(yesterday))
+        )
     state = json.dumps([(i["id"], bool(i["is_running"])) for i in incidents])
-    headline = (
-        f"{plural(len(incidents) + len(missed), 'incident')}" + (f", {number(running)} still running" if running else "")
-        if incidents or missed
-        else "no loop and no storm"
-    )
+    count = plural(len(incidents) + len(missed), "incident")
+    headline = say("no loop and no storm") if not incidents and not missed else count
+    if running:
+        headline = say("%(incidents)s, %(n)s still running", incidents=count, n=running)
     return {
         "key": f"{day['date']}|{hashlib.sha256(state.encode()).hexdigest()[:16]}",
         "date": day["date"],
         "is_whole": day["is_whole"],
         "headline": headline,
+        "title": say("Mail report of %(day)s: %(what)s", day=day["date"], what=headline)
+        if day["is_whole"]
+        else say("Mail report of %(day)s (so far): %(what)s", day=day["date"], what=headline),
         "incidents": [_incident(i, day["date"], config.mail.masked) for i in [*incidents, *missed][:_INCIDENTS]],
         "more": max(0, len(incidents) + len(missed) - _INCIDENTS),
         "unusual": [visible(s, _TEXT) for s in day.get("unusual", [])[:_SENTENCES]],
         "totals": [_total(c) for c in day.get("compared", []) if c["name"] in _TOTALS],
         "tables": [] if config.mail.masked else [_visible(t) for t in day.get("tables", [])],
-        "looked": f"{plural(day['lines'], 'line')} read, {number(day['unrecognised'])} not understood",
+        "looked": say("%(lines)s read, %(n)s not understood", lines=plural(day["lines"], "line"), n=day["unrecognised"]),
         "problems": sentences,
         "link": f"{config.mail.link.rstrip('/')}/{day['date']}.html" if config.mail.link else str(config.folder / f"{day['date']}.html"),
         "version": __version__,
@@ -158,13 +163,15 @@ def _visible(table: dict[str, Any]) -> dict[str, Any]:
     return {**table, "rows": rows}
 
 
-def _incident(i: dict[str, Any], date: str, is_masked: bool) -> dict[str, str]:
-    plain = f"{i['kind'].replace('_', ' ')} ({i['type'].replace('_', ' ')}), {plural(i['messages'], 'message')}"
+def _incident(i: dict[str, Any], date: str, is_masked: bool) -> dict[str, Any]:
+    kind = say("NDR storm") if i["kind"] == Kind.NDR_STORM.value else say("Mail loop")
+    plain = f"{kind} ({translated(TYPES[i['type']])}), {plural(i['messages'], 'message')}"
     return {
-        "severity": i["severity"].upper(),
-        "state": "RUNNING" if i["is_running"] else "ended",
+        "severity": translated(SEVERITIES[i["severity"]]).upper(),
+        "state": say("RUNNING") if i["is_running"] else say("ended"),
+        "is_running": i["is_running"],
         "headline": visible(plain if is_masked else i["headline"], _TEXT),
-        "since": f"opened on {i['opened']}" if i["opened"] != date else "new",
+        "since": say("opened on %(day)s", day=i["opened"]) if i["opened"] != date else say("new"),
         "id": i["id"],
     }
 
@@ -191,7 +198,7 @@ def compose(
     """The mail: text first, and the same as simple HTML, with the picture inside the mail itself."""
     mail, host = config.mail, _host()
     message = EmailMessage()
-    message["Subject"] = f"Mail report {content['date']}: {content['headline']}"
+    message["Subject"] = say("Mail report %(day)s: %(what)s", day=content["date"], what=content["headline"])
     message["From"] = Address("maillog-forensics", addr_spec=mail.sender or mail.to[0])
     message["To"] = ", ".join(recipients)
     message["Date"] = format_datetime(now)
@@ -223,17 +230,17 @@ def _host() -> str:
 
 def text(content: dict[str, Any]) -> str:
     """The digest as plain text."""
-    out = [f"Mail report of {content['date']}{'' if content['is_whole'] else ' (so far)'}: {content['headline']}"]
+    out = [content["title"]]
     out += [""] if content["incidents"] else []
     for i in content["incidents"]:
         out += [f"* {i['state']}  {i['severity']}  {i['headline']}", f"  {i['since']}; {i['id']}"]
     if content["more"]:
-        out.append(f"  and {content['more']} more")
+        out.append("  " + say("and %(n)s more", n=content["more"]))
     if content["unusual"]:
-        out += ["", "Unusual (compared with the day before and the same weekday of four weeks):"]
+        out += ["", say("Unusual (compared with the day before and the same weekday of four weeks):")]
         out += [f"* {s}" for s in content["unusual"]]
-    out += ["", f"{'':34}{'this day':>12}{'day before':>12}{'median':>12}"]
-    out += [f"{t['label']:34}{t['value']:>12}{t['before']:>12}{t['median']:>12}" for t in content["totals"]]
+    out += ["", f"{'':34}{say('this day'):>14}{say('day before'):>16}{say('median'):>12}"]
+    out += [f"{t['label']:34}{t['value']:>14}{t['before']:>16}{t['median']:>12}" for t in content["totals"]]
     for table in content["tables"]:
         out += ["", table["title"]]
         out += [_row(row, table["is_text"]) for row in table["rows"]]
@@ -241,8 +248,8 @@ def text(content: dict[str, Any]) -> str:
     out += [f"! {p}" for p in content["problems"]]
     out += [
         "",
-        f"The whole report: {content['link']}",
+        say("The whole report: %(link)s", link=content["link"]),
         "",
-        f"-- \nmaillog-forensics {content['version']}, sent automatically; nobody reads answers.",
+        "-- \n" + say("maillog-forensics %(version)s, sent automatically; nobody reads answers.", version=content["version"]),
     ]
     return "\n".join(out) + "\n"  # fmt: skip

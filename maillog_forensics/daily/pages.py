@@ -14,6 +14,7 @@ from maillog_forensics.daily.day import Day
 from maillog_forensics.errors import UsageError
 from maillog_forensics.figures import plural
 from maillog_forensics.findings import write
+from maillog_forensics.language import say
 from maillog_forensics.operations.view import Operations, view
 
 
@@ -40,7 +41,7 @@ def write_day(day: Day, config: Config) -> Path:
     """Write a day's page and, if wanted, its findings; the page's path."""
     folder = config.folder
     target = folder / f"{day.date.isoformat()}.html"
-    writers.write_text(report.render(day.findings, operations=operations_of(day, config)), str(target))
+    writers.write_text(report.render(day.findings, lang=config.report.lang, operations=operations_of(day, config)), str(target))
     if config.report.findings:
         writers.write_text(write(day.findings), str(target.with_suffix(".json")))
     return target
@@ -52,11 +53,11 @@ def write_index(archive: Archive, config: Config) -> Path:
     running = running_of(archive)
     target = config.folder / "index.html"
     if running:
-        headline = f"{plural(len(running), 'incident')} running at the end of the logs"
+        headline = say("%(incidents)s running at the end of the logs", incidents=plural(len(running), "incident"))
     elif days:
-        headline = "No incident is running at the end of the logs"
+        headline = say("No incident is running at the end of the logs")
     else:
-        headline = "No day has been reported yet"
+        headline = say("No day has been reported yet")
     writers.write_text(
         report.fill("days.html.j2", days=days, running=running, headline=headline, version=__version__), str(target)
     )

@@ -22,6 +22,7 @@ from maillog_forensics.daily import day as days
 from maillog_forensics.daily import digest, metrics, pages
 from maillog_forensics.daily.config import Config
 from maillog_forensics.errors import MaillogForensicsError, NoInputError
+from maillog_forensics.language import speaking
 from maillog_forensics.operations.compare import days_after
 from maillog_forensics.options import duration_s
 from maillog_forensics.text import visible
@@ -91,9 +92,10 @@ def run(
             outcome.forgotten = retention.forget(archive, horizon) if _has_older(archive, horizon) else 0
             pages.forget(config, horizon)
         _settle_due(archive, config, is_remade, now)
-        _make_pages(archive, config, now, outcome, tell)
-        pages.write_index(archive, config)
-        _send(archive, config, now, outcome)
+        with speaking(config.report.lang):
+            _make_pages(archive, config, now, outcome, tell)
+            pages.write_index(archive, config)
+            _send(archive, config, now, outcome)
         outcome.matched = _is_matched(archive, config)
         if config.report.prometheus:
             metrics.write(archive, config.report.prometheus, now, outcome.progress.problems + outcome.failures)
@@ -208,7 +210,7 @@ def told(outcome: Outcome, config: Config) -> list[str]:
     made = ", ".join(d.isoformat() for d in outcome.pages)
     out.append(f"{outcome.progress.lines} new lines" + (f"; pages of {made}" if made else "; no page had to be made"))
     if outcome.forgotten:
-        out.append(f"{outcome.forgotten} days older than {config.keep.days} days were forgotten")
+        out.append(f"{outcome.forgotten} days older than {config.keep.days} days were forgotten (keep.days; 0 keeps all)")
     if outcome.sent:
         out.append(outcome.sent)
     return out + [visible(f) for f in outcome.failures]

@@ -91,12 +91,19 @@ def compare(day: dt.date, totals: Mapping[str, int], known: Mapping[dt.date, Map
 def sentence(c: Compared, label: str) -> str:
     """What is unusual, in words, with what it is compared with."""
     from maillog_forensics.figures import bytes_text
-    from maillog_forensics.language import number
+    from maillog_forensics.language import number, say
 
     shown = bytes_text if c.name.startswith("bytes") else number
-    count = len(c.weekdays) + (c.before is not None)
-    if c.median == 0:
-        return f"{label}: {shown(c.value)}; on the {count} days compared with, mostly none"
-    times = c.value / (c.median or 1)
-    much = f"{number(round(times, 1))} times the median" if times >= 1.5 else f"{times * 100:.0f} % of the median"
-    return f"{label}: {shown(c.value)}, {much} of {count} days ({shown(c.median or 0)})"
+    known = {"what": label, "value": shown(c.value), "n": len(c.weekdays) + (c.before is not None)}
+    if not c.median:
+        return say("%(what)s: %(value)s; on the %(n)s days compared with, mostly none", **known)
+    times, median = c.value / c.median, shown(c.median)
+    if times >= 1.5:
+        return say(
+            "%(what)s: %(value)s, %(times)s times the median of %(n)s days (%(median)s)",
+            times=round(times, 1),
+            median=median,
+            **known,
+        )
+    share = f"{times * 100:.0f} %"
+    return say("%(what)s: %(value)s, %(share)s of the median of %(n)s days (%(median)s)", share=share, median=median, **known)

@@ -12,6 +12,7 @@ import polars as pl
 
 from maillog_forensics.addresses import canonical_of, domain
 from maillog_forensics.correlate import Mail
+from maillog_forensics.language import say
 
 NEEDED = (
     "time", "source", "line", "mta", "host", "program", "event", "queue_id", "message_id", "sender", "recipient", "orig_recipient",
@@ -215,7 +216,7 @@ def _with_message(rows: pl.DataFrame, lives: pl.DataFrame) -> pl.DataFrame:
 
 def box_domain(column: str) -> pl.Expr:
     """The domain of a mailbox; a bare name is one of this host."""
-    return domain(pl.col(column)).fill_null("(local)")
+    return domain(pl.col(column)).fill_null(say("(local)"))
 
 
 def client(local: str = "local") -> pl.Expr:
@@ -240,4 +241,4 @@ def reasons_of(told: pl.Series) -> pl.Series:
         text = text.str.replace_all(expression, mask)
     kinds = pl.DataFrame({"told": distinct}).with_columns(reason=text.str.slice(0, 140))
     rows = told.alias("told").to_frame().join(kinds, on="told", how="left", maintain_order="left")
-    return rows["reason"].fill_null("no reason logged")
+    return rows["reason"].fill_null(say("no reason logged"))

@@ -8,6 +8,7 @@ from typing import Literal
 
 import polars as pl
 
+from maillog_forensics.language import mark, say, translated
 from maillog_forensics.operations import sessions
 from maillog_forensics.operations.facts import Facts, Lives, box_domain, client, facts, reasons_of
 
@@ -49,29 +50,29 @@ class Figures:
 
 
 TOTALS = {
-    "received": "messages received",
-    "delivered": "deliveries",
-    "forwarded": "forwarded by an alias or .forward",
-    "deferred": "messages deferred",
-    "deferrals": "deferrals",
-    "bounced": "bounces",
-    "expired": "returned after too long in the queue",
-    "rejected": "refused for good",
-    "refused_for_now": "refused for now",
-    "reject_warnings": "refusals that were only warned of",
-    "held": "put on hold",
-    "discarded": "discarded",
-    "bytes_received": "bytes received",
-    "bytes_delivered": "bytes delivered",
-    "senders": "senders",
-    "sender_domains": "domains of senders",
-    "recipients": "recipients",
-    "recipient_domains": "domains of recipients",
-    "connections": "connections",
-    "connection_seconds": "seconds of connections",
-    "failed_logins": "failed logins",
-    "notifications": "notifications sent (non-delivery and delay)",
-    "warnings": "warnings and errors",
+    "received": mark("messages received"),
+    "delivered": mark("deliveries"),
+    "forwarded": mark("forwarded by an alias or .forward"),
+    "deferred": mark("messages deferred"),
+    "deferrals": mark("deferrals"),
+    "bounced": mark("bounces"),
+    "expired": mark("returned after too long in the queue"),
+    "rejected": mark("refused for good"),
+    "refused_for_now": mark("refused for now"),
+    "reject_warnings": mark("refusals that were only warned of"),
+    "held": mark("put on hold"),
+    "discarded": mark("discarded"),
+    "bytes_received": mark("bytes received"),
+    "bytes_delivered": mark("bytes delivered"),
+    "senders": mark("senders"),
+    "sender_domains": mark("domains of senders"),
+    "recipients": mark("recipients"),
+    "recipient_domains": mark("domains of recipients"),
+    "connections": mark("connections"),
+    "connection_seconds": mark("seconds of connections"),
+    "failed_logins": mark("failed logins"),
+    "notifications": mark("notifications sent (non-delivery and delay)"),
+    "warnings": mark("warnings and errors"),
 }
 
 
@@ -161,7 +162,7 @@ def listed(
     return Table(id, title, tuple(columns), tuple(ranked.head(top).rows()), max(0, rows.height - top), note, by)
 
 
-_COUNT: tuple[tuple[str, Kind], ...] = (("messages", "count"), ("bytes", "bytes"))
+_COUNT: tuple[tuple[str, Kind], ...] = ((mark("messages"), "count"), (mark("bytes"), "bytes"))
 
 
 def _sized(rows: pl.DataFrame, who: pl.Expr) -> pl.DataFrame:
@@ -171,14 +172,14 @@ def _sized(rows: pl.DataFrame, who: pl.Expr) -> pl.DataFrame:
 
 
 def _people(f: Facts, top: int) -> list[Table]:
-    shown = pl.when(pl.col("from_box") == "").then(pl.lit("<> (notifications)")).otherwise("from_box")
+    shown = pl.when(pl.col("from_box") == "").then(pl.lit(say("<> (notifications)"))).otherwise("from_box")
     senders, boxes = _sized(f.arrivals, shown), _sized(f.deliveries, pl.col("box"))
-    columns = (*_COUNT, ("mailbox", "text"))
+    columns = (*_COUNT, (mark("mailbox"), "text"))
     return [
-        listed("senders", "Senders by messages", senders, columns, top),
-        listed("senders-bytes", "Senders by bytes", senders, columns, top, by=1),
-        listed("recipients", "Recipients by messages", boxes, columns, top),
-        listed("recipients-bytes", "Recipients by bytes", boxes, columns, top, by=1),
+        listed("senders", mark("Senders by messages"), senders, columns, top),
+        listed("senders-bytes", mark("Senders by bytes"), senders, columns, top, by=1),
+        listed("recipients", mark("Recipients by messages"), boxes, columns, top),
+        listed("recipients-bytes", mark("Recipients by bytes"), boxes, columns, top, by=1),
     ]
 
 
@@ -194,17 +195,17 @@ def _places(f: Facts, top: int) -> list[Table]:
     )
     relay = pl.coalesce("relay_host", "relay_ip", pl.lit("local"))
     hops = f.deliveries.filter(relay.is_not_null())
-    columns = (*_COUNT, ("host", "text"))
+    columns = (*_COUNT, (mark("host"), "text"))
     domain_columns: tuple[tuple[str, Kind], ...] = (
-        *_COUNT, ("deferrals", "count"), ("delay on average", "seconds"), ("longest", "seconds"), ("domain", "text"),
+        *_COUNT, (mark("deferrals"), "count"), (mark("delay on average"), "seconds"), (mark("longest"), "seconds"), (mark("domain"), "text"),
     )  # fmt: skip
     return [
-        listed("to-domains", "Delivered to domains", domains, domain_columns, top),
-        listed("from-domains", "Received from domains", _sized(f.arrivals, box_domain("from_box")), (*_COUNT, ("domain", "text")), top),
-        listed("from-hosts", "Received from hosts", _sized(f.arrivals, client()), columns, top),
-        listed("from-hosts-bytes", "Received from hosts, by bytes", _sized(f.arrivals, client()), columns, top, by=1),
-        listed("to-hosts", "Delivered to hosts", _sized(hops, relay), columns, top),
-        listed("transports", "Deliveries by transport", _sized(f.deliveries, pl.col("transport")), (*_COUNT, ("transport", "text")), top),
+        listed("to-domains", mark("Delivered to domains"), domains, domain_columns, top),
+        listed("from-domains", mark("Received from domains"), _sized(f.arrivals, box_domain("from_box")), (*_COUNT, (mark("domain"), "text")), top),
+        listed("from-hosts", mark("Received from hosts"), _sized(f.arrivals, client()), columns, top),
+        listed("from-hosts-bytes", mark("Received from hosts, by bytes"), _sized(f.arrivals, client()), columns, top, by=1),
+        listed("to-hosts", mark("Delivered to hosts"), _sized(hops, relay), columns, top),
+        listed("transports", mark("Deliveries by transport"), _sized(f.deliveries, pl.col("transport")), (*_COUNT, (mark("transport"), "text")), top),
     ]  # fmt: skip
 
 
@@ -217,24 +218,24 @@ def _reasons(f: Facts, top: int) -> list[Table]:
         )
 
     columns: tuple[tuple[str, Kind], ...] = (
-        ("times", "count"),
-        ("addresses", "count"),
-        ("reason", "text"),
-        ("first line", "text"),
+        (mark("times"), "count"),
+        (mark("addresses"), "count"),
+        (mark("reason"), "text"),
+        (mark("first line"), "text"),
     )
-    by_client = (("times", "count"), ("clients", "count"), ("reason", "text"), ("first line", "text"))
+    by_client = ((mark("times"), "count"), (mark("clients"), "count"), (mark("reason"), "text"), (mark("first line"), "text"))
     clients = f.refusals.select(who=pl.coalesce(pl.col("client_ip"), "client_host")).drop_nulls().group_by("who").agg(n=pl.len())
     return [
-        listed("deferral-reasons", "Why mail was deferred", grouped(f.deferrals, pl.col("recipient")), columns, top),
-        listed("bounce-reasons", "Why mail was returned", grouped(f.bounces, pl.col("recipient")), columns, top),
-        listed("reject-reasons", "Why mail was refused at the door", grouped(f.refusals, pl.coalesce("client_ip", "client_host")), by_client, top),  # type: ignore[arg-type]
-        listed("rejected-clients", "Who was refused most", clients.select("n", "who"), (("times", "count"), ("client", "text")), top),
+        listed("deferral-reasons", mark("Why mail was deferred"), grouped(f.deferrals, pl.col("recipient")), columns, top),
+        listed("bounce-reasons", mark("Why mail was returned"), grouped(f.bounces, pl.col("recipient")), columns, top),
+        listed("reject-reasons", mark("Why mail was refused at the door"), grouped(f.refusals, pl.coalesce("client_ip", "client_host")), by_client, top),  # type: ignore[arg-type]
+        listed("rejected-clients", mark("Who was refused most"), clients.select("n", "who"), ((mark("times"), "count"), (mark("client"), "text")), top),
     ]  # fmt: skip
 
 
-_QUEUED = ((60, "under 1 min"), (300, "1 to 5 min"), (900, "5 to 15 min"), (1800, "15 to 30 min"), (3600, "30 to 60 min"),
-           (10800, "1 to 3 h"), (21600, "3 to 6 h"), (43200, "6 to 12 h"), (86400, "12 to 24 h"))  # fmt: skip
-_LONGER = "a day and more"
+_QUEUED = ((60, mark("under 1 min")), (300, mark("1 to 5 min")), (900, mark("5 to 15 min")), (1800, mark("15 to 30 min")), (3600, mark("30 to 60 min")),
+           (10800, mark("1 to 3 h")), (21600, mark("3 to 6 h")), (43200, mark("6 to 12 h")), (86400, mark("12 to 24 h")))  # fmt: skip
+_LONGER = mark("a day and more")
 
 
 def _queue(f: Facts) -> list[Table]:
@@ -249,13 +250,13 @@ def _queue(f: Facts) -> list[Table]:
         .agg(all=pl.len(), remote=pl.col("is_remote").sum())
     )
     names = [*(name for _, name in _QUEUED), _LONGER]
-    rows = tuple((names[s], n, r) for s, n, r in counts.sort("step").iter_rows())
+    rows = tuple((translated(names[s]), n, r) for s, n, r in counts.sort("step").iter_rows())
     columns: tuple[tuple[str, Kind], ...] = (
-        ("time in the queue", "text"),
-        ("messages", "count"),
-        ("with a remote recipient", "count"),
+        (mark("time in the queue"), "text"),
+        (mark("messages"), "count"),
+        (mark("with a remote recipient"), "count"),
     )
-    return [Table("queue-times", "Time in the queue", columns, rows, ranked=1)]
+    return [Table("queue-times", mark("Time in the queue"), columns, rows, ranked=1)]
 
 
 def _relayed(f: Facts, top: int) -> list[Table]:
@@ -269,7 +270,7 @@ def _relayed(f: Facts, top: int) -> list[Table]:
     )  # fmt: skip
     pairs = rows.group_by("came_from", "from_box", relay=pl.coalesce("relay_host", "relay_ip"), to=pl.col("box")).agg(n=pl.len())
     columns: tuple[tuple[str, Kind], ...] = (
-        ("messages", "count"), ("from host", "text"), ("sender", "text"), ("to host", "text"), ("recipient", "text"),
+        (mark("messages"), "count"), (mark("from host"), "text"), (mark("sender"), "text"), (mark("to host"), "text"), (mark("recipient"), "text"),
     )  # fmt: skip
-    note = f"{rows.height} in all"
-    return [listed("relayed", "Relayed", pairs.select("n", "came_from", "from_box", "relay", "to"), columns, top, note)]
+    note = say("%(n)s in all", n=rows.height)
+    return [listed("relayed", mark("Relayed"), pairs.select("n", "came_from", "from_box", "relay", "to"), columns, top, note)]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from maillog_forensics.language import mark, say
 from maillog_forensics.operations.facts import Facts, reasons_of
 
 if TYPE_CHECKING:
@@ -27,7 +28,10 @@ def talks(f: Facts) -> pl.DataFrame:
     begun = pl.col("outcome").is_null() | pl.col("outcome").str.starts_with("(TCP/IP connection count")
     exim = f.rest.filter(pl.col("event") == "session", pl.col("mta") == "exim", begun)
     return pl.concat(
-        [both.filter(~pl.col("ends")).select("client", "seconds"), exim.select("client", seconds=pl.lit(None, dtype=pl.Float64))]
+        [
+            both.filter(~pl.col("ends")).select(mark("client"), "seconds"),
+            exim.select("client", seconds=pl.lit(None, dtype=pl.Float64)),
+        ]
     )
 
 
@@ -50,31 +54,31 @@ def tables(f: Facts, talks: pl.DataFrame, troubles: pl.DataFrame, top: int) -> l
     system = system.filter(pl.col("diagnostic").is_not_null())
     life = system.select("program", reason=reasons_of(system["diagnostic"])).group_by("program", "reason").agg(n=pl.len())
     logins = f.arrivals.select(who="login").drop_nulls().group_by("who").agg(n=pl.len()).select("n", "who")
-    counted: tuple[tuple[str, Kind], ...] = (("times", "count"),)
+    counted: tuple[tuple[str, Kind], ...] = ((mark("times"), "count"),)
     return [
         listed(
-            "connections", "Connections by client", clients.select("n", "total", "longest", "client"),
-            (("connections", "count"), ("time connected", "seconds"), ("longest", "seconds"), ("client", "text")), top,
+            "connections", mark("Connections by client"), clients.select("n", "total", "longest", "client"),
+            ((mark("connections"), "count"), (mark("time connected"), "seconds"), (mark("longest"), "seconds"), (mark("client"), "text")), top,
         ),
-        listed("tls", "Encryption (TLS)", _tls(f), (*counted, ("direction", "text"), ("kind", "text")), 20),
-        listed("logins", "Who sent after a login", logins, (("messages", "count"), ("login", "text")), top),
-        listed("failed-logins", "Failed logins by client", by_client.select("n", "users", "who"),
-               (*counted, ("names tried", "count"), ("client", "text")), top),
-        listed("warnings", "Warnings, errors, fatal errors and panics", words.select("n", "severity", "program", "reason", "example"),
-               (*counted, ("severity", "text"), ("program", "text"), ("words", "text"), ("first line", "text")), top),
-        listed("system", "The mail systems themselves", life.select("n", "program", "reason"),
-               (*counted, ("program", "text"), ("words", "text")), top),
+        listed("tls", mark("Encryption (TLS)"), _tls(f), (*counted, (mark("direction"), "text"), (mark("kind"), "text")), 20),
+        listed("logins", mark("Who sent after a login"), logins, ((mark("messages"), "count"), (mark("login"), "text")), top),
+        listed("failed-logins", mark("Failed logins by client"), by_client.select("n", "users", "who"),
+               (*counted, (mark("names tried"), "count"), (mark("client"), "text")), top),
+        listed("warnings", mark("Warnings, errors, fatal errors and panics"), words.select("n", "severity", "program", "reason", "example"),
+               (*counted, (mark("severity"), "text"), (mark("program"), "text"), (mark("words"), "text"), (mark("first line"), "text")), top),
+        listed("system", mark("The mail systems themselves"), life.select("n", "program", "reason"),
+               (*counted, (mark("program"), "text"), (mark("words"), "text")), top),
     ]  # fmt: skip
 
 
 def _tls(f: Facts) -> pl.DataFrame:
     """Handshakes that Postfix logs, and messages that Exim logs with X=."""
     shaken = f.rest.filter(pl.col("outcome").is_in(_TRUST)).select(
-        way=pl.when(pl.col("program").is_in(["smtp", "lmtp"])).then(pl.lit("outgoing")).otherwise(pl.lit("incoming")),
+        way=pl.when(pl.col("program").is_in(["smtp", "lmtp"])).then(pl.lit(say("outgoing"))).otherwise(pl.lit(say("incoming"))),
         kind=pl.col("outcome").str.to_lowercase() + " certificate",
     )
     exim = [
         rows.select(way=pl.lit(way), kind="cipher").drop_nulls("kind")
-        for rows, way in ((f.arrivals, "incoming"), (f.deliveries, "outgoing"))
+        for rows, way in ((f.arrivals, say("incoming")), (f.deliveries, say("outgoing")))
     ]
     return pl.concat([shaken, *exim]).group_by("way", "kind").agg(n=pl.len()).select("n", "way", "kind")

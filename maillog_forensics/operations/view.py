@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from maillog_forensics.figures import bytes_text, seconds_text
-from maillog_forensics.language import number
+from maillog_forensics.language import number, say, translated, weekday
 from maillog_forensics.operations.compare import Compared, sentence
 from maillog_forensics.operations.figures import HOURLY, TOTALS, Figures, Kind, Table
 
@@ -77,7 +77,7 @@ class Operations:
 def view(date: dt.date, zone: str, is_whole: bool, figures: Figures, compared: Sequence[Compared]) -> Operations:
     """The operations of a day, what is unusual first."""
     known = any(c.before is not None or c.weekdays for c in compared)
-    unusual = tuple(sentence(c, TOTALS[c.name]) for c in compared if c.is_unusual and is_whole)
+    unusual = tuple(sentence(c, label_of(c.name)) for c in compared if c.is_unusual and is_whole)
     totals = tuple(
         _total(c, is_whole) for c in compared if c.value or c.before or any(c.weekdays) or c.name in _SHOWN_WITHOUT_COUNT
     )
@@ -86,17 +86,22 @@ def view(date: dt.date, zone: str, is_whole: bool, figures: Figures, compared: S
         zone,
         is_whole,
         unusual,
-        f"the day before, and the last four {date:%A}s" if known else "",
+        say("the day before, and the same weekday (%(weekday)s) of four weeks", weekday=weekday(date)) if known else "",
         totals,
         tuple((f"{h:02d}–{h + 1:02d}", *(number(figures.hours[name][h]) for name in HOURLY)) for h in range(24)),
-        tuple(_table(t) for t in figures.tables),
+        tuple(sorted(map(_table, figures.tables), key=lambda table: not table.is_open)),
     )
+
+
+def label_of(name: str) -> str:
+    """What a total is called, in the language that is spoken."""
+    return translated(TOTALS[name])
 
 
 def _total(c: Compared, is_whole: bool) -> Total:
     write = bytes_text if c.name.startswith("bytes") else number
     return Total(
-        TOTALS[c.name],
+        label_of(c.name),
         write(c.value),
         write(c.before) if c.before is not None else None,
         ", ".join(write(v) for v in c.weekdays) or None,
@@ -111,8 +116,8 @@ def _table(table: Table) -> Shown:
     lead = f"{rows[0][words]}: {rows[0][table.ranked]}" if rows and kinds.count("text") < 3 else ""
     return Shown(
         table.id,
-        table.title,
-        names,
+        translated(table.title),
+        tuple(translated(name) for name in names),
         tuple(k == "text" for k in kinds),
         rows,
         table.left_out,
