@@ -61,13 +61,13 @@ class Cluster:
 
     @property
     def env(self) -> dict[str, str]:
-        """The environment of a user of this cluster: small executors, everything on loopback."""
-        small = "--conf spark.executor.memory=512m --conf spark.driver.memory=512m --conf spark.ui.enabled=false"
+        """The environment of a user of this cluster: Spark's own memory (1 GB for each JVM), everything on loopback."""
+        plain = "--conf spark.ui.enabled=false"
         patient = "--conf spark.network.timeout=600s pyspark-shell"  # a machine that has much else to do
         return {
             **self._env,
             "SPARK_LOCAL_IP": "127.0.0.1",
-            "PYSPARK_SUBMIT_ARGS": f"{small} {patient}",
+            "PYSPARK_SUBMIT_ARGS": f"{plain} {patient}",
             "PYSPARK_PYTHON": sys.executable,
         }
 

@@ -154,7 +154,7 @@ def test_a_log_in_parts_is_the_log(
     log = tmp_path / "mx1.alpha.example.mail.log"
     whole = (samples / "quiet_day" / log.name).read_bytes() * 6 + b"\xe9 broken\nMar 24 08:00:00 mx1 postfix/qmgr[1]: cut"
     log.write_bytes(whole)
-    setting = parts.Settings(None, None, 3, is_lean=False, chunk_bytes=CHUNK, part_bytes=2 * CHUNK)
+    setting = parts.Settings(None, None, is_lean=False, chunk_bytes=CHUNK, part_bytes=2 * CHUNK)
     from_where = parts.Log(str(log))
     if place == "object":
         for name in stores.NAMES:
@@ -192,7 +192,7 @@ def test_a_log_in_parts_is_the_log(
 
 def test_what_must_be_read_as_a_whole_is_not_cut(samples: Path, tmp_path: Path) -> None:
     log = samples / "quiet_day" / "mx1.alpha.example.mail.log"
-    setting = parts.Settings(None, None, 1, is_lean=False, chunk_bytes=CHUNK)
+    setting = parts.Settings(None, None, is_lean=False, chunk_bytes=CHUNK)
     (tmp_path / "mail.log.gz").write_bytes(gzip.compress(log.read_bytes()))
     (tmp_path / "wide.log").write_bytes(log.read_text().encode("utf-16"))
     (tmp_path / "long.log").write_bytes(log.read_bytes() + b"x" * (2 << 20) + b"\n" + log.read_bytes())

@@ -25,7 +25,6 @@ class Settings:
 
     format: str | None
     parsers: Path | None
-    buckets: int
     is_lean: bool
     """One input only, whose events nobody wants: of connections, only the last is kept."""
     chunk_bytes: int = sources.CHUNK_BYTES
@@ -171,7 +170,7 @@ def _cuts(path: str, about: sources.Input, settings: Settings) -> tuple[list[tup
 def read(part: Part, settings: Settings) -> Iterator[pl.DataFrame]:
     """The raw events of a part, as they travel, and at last a row of what it tells of its input."""
     if part.chunks:
-        return _told(part, _cut_out(part, settings), settings)
+        return _told(part, _cut_out(part, settings))
     return _read_whole(part, settings)
 
 
@@ -179,12 +178,10 @@ def _read_whole(part: Part, settings: Settings) -> Iterator[pl.DataFrame]:
     about = sources.Input(sources.label(part.log.path))
     options = intake.Options(format=settings.format, chunk_bytes=settings.chunk_bytes, is_lean=settings.is_lean)
     with part.log.here() as path:
-        yield from _told(part, intake.raw_chunks(path, about, plan(settings.parsers), options), settings, about)
+        yield from _told(part, intake.raw_chunks(path, about, plan(settings.parsers), options), about)
 
 
-def _told(
-    part: Part, chunks: Iterator[intake.RawChunk], settings: Settings, about: sources.Input | None = None
-) -> Iterator[pl.DataFrame]:
+def _told(part: Part, chunks: Iterator[intake.RawChunk], about: sources.Input | None = None) -> Iterator[pl.DataFrame]:
     """Chunks as they travel, and what they tell; `about` is complete behind the last where it is the whole input."""
     host = intake.host_of(part.log.path)
     told: list[accounts.Told] = []
@@ -194,7 +191,7 @@ def _told(
         one = intake.told(chunk, host)
         told.append(replace(one, tables=telling(one.tables)))
         if one.tables:
-            yield wire.pack(one.tables, part.number, settings.buckets)
+            yield wire.pack(one.tables, part.number)
     whole = _anywhere(about, part.log) if about else None
     yield wire.told(part.number, wire.dumps(PartTold(part.number, part.order, tuple(told), whole, form)))
 

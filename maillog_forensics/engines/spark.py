@@ -30,11 +30,12 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 BUCKET_LOG_BYTES = 64 << 20
-"""Bytes of log for each bucket of queue ids: what a worker holds at once is some of that."""
+"""Bytes of (decompressed) log for each bucket of queue ids: what a worker holds at once is some of that."""
 
 _SETTINGS = {
     "spark.driver.maxResultSize": "0",  # messages are collected; whoever starts this knows how large the driver is
     "spark.log.level": "FATAL",
+    "spark.sql.adaptive.coalescePartitions.enabled": "false",  # what comes to the driver at once is one bucket
     "spark.sql.execution.arrow.useLargeVarTypes": "true",
     "spark.ui.showConsoleProgress": "false",
 }
@@ -120,13 +121,8 @@ class _Job:
     ) -> None:
         self._session, self._request, self._since, self._until, self._events = session, request, since, until, events
         self._files, self._problems = sources.expand(request.paths)
-        size = sum(os.path.getsize(f) for f in self._files if os.path.isfile(f))
-        self._settings = parts.Settings(
-            request.format,
-            request.parsers,
-            max(1, -(-size // BUCKET_LOG_BYTES)),
-            is_lean=events is None and len(self._files) == 1,
-        )
+        is_lean = events is None and len(self._files) == 1
+        self._settings = parts.Settings(request.format, request.parsers, is_lean)
 
     def run(self) -> tuple[buckets.Read, list[str]]:
         """Read, settle, gather, link."""
@@ -134,14 +130,16 @@ class _Job:
         raw = self._parse(work)
         try:
             reports, context = self._settle(raw, abouts)
-            found = self._gather(raw, context)
+            size = sum(report.about.decompressed_bytes for report in reports.values())
+            found = self._gather(raw, context, max(1, -(-size // BUCKET_LOG_BYTES)))
         finally:
             raw.unpersist()
         undated: dict[int, int] = {}
         for _, lost in found:
             for number, lines in lost.items():
                 undated[number] = undated.get(number, 0) + lines
-        done = buckets.together((bucket for bucket, _ in found), [reports[n] for n in sorted(reports)])
+        each = (found.pop(0)[0] for _ in range(len(found)))  # nothing is held twice
+        done = buckets.together(each, [reports[n] for n in sorted(reports)])
         for number, lines in undated.items():
             reports[number].undated(lines)
         return done, self._problems
@@ -199,15 +197,16 @@ class _Job:
         keep = self._events is not None
         return reports, workers.Context(settlements, crossed, copies, self._since, self._until, keep)
 
-    def _gather(self, raw: DataFrame, context: workers.Context) -> list[tuple[buckets.Bucket, dict[int, int]]]:
-        """Messages of each bucket, and the lines of each input that no calendar has."""
+    def _gather(self, raw: DataFrame, context: workers.Context, count: int) -> list[tuple[buckets.Bucket, dict[int, int]]]:
+        """Messages of each of so many buckets, and the lines of each input that no calendar has."""
+        from pyspark import StorageLevel
+        from pyspark.sql import functions as sql
+
         shared = self._session.sparkContext.broadcast(context)
-        self._session.conf.set("spark.sql.shuffle.partitions", str(self._settings.buckets))
-        events = raw.where(f"{wire.TOLD} is null")
+        self._session.conf.set("spark.sql.shuffle.partitions", str(count))
+        events = raw.where(f"{wire.TOLD} is null").withColumn(wire.BUCKET, sql.col(wire.BUCKET) % count)
         # PySpark reads type hints, and fails over those of a partial function
         done = events.groupBy(wire.BUCKET).applyInArrow(lambda table: workers.gather(shared, table), workers.GATHERED)
-        from pyspark import StorageLevel
-
         done = done.persist(StorageLevel.DISK_ONLY)  # they come to the driver one by one: its JVM can't hold them all
         try:
             done.count()  # on all workers at once, not bucket by bucket

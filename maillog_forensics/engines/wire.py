@@ -38,7 +38,7 @@ RAW: dict[str, pl.DataType | type[pl.DataType]] = {
 """A raw event: what a rule reads, the stamp (`stamps.WALL`), the number of the input, and of the row within its line's part."""
 
 BUCKET, TOLD = "_bucket", "_told"
-"""The number that groups events of one queue id; in rows of their own, what a part of a log tells of the whole (pickled)."""
+"""A number that all events of one queue id share; in rows of their own, what a part of a log tells of the whole (pickled)."""
 
 
 def ddl() -> str:
@@ -46,14 +46,14 @@ def ddl() -> str:
     return ", ".join([*(f"`{c}` {_DDL[_carried(t)]}" for c, t in RAW.items()), f"`{BUCKET}` int", f"`{TOLD}` binary"])
 
 
-def pack(tables: list[pl.DataFrame], number: int, buckets: int) -> pl.DataFrame:
+def pack(tables: list[pl.DataFrame], number: int) -> pl.DataFrame:
     """The raw events of one part of input `number`, as they travel."""
     if not tables:
         return empty()
     table = pl.concat(tables, how="diagonal_relaxed").with_row_index("_nth")
     table = table.with_columns(_input=pl.lit(number, dtype=pl.UInt32))
     table = table.select((pl.col(c) if c in table.columns else pl.lit(None)).cast(t).alias(c) for c, t in RAW.items())
-    where = (correlate.bucket(table) % buckets).cast(pl.Int32).alias(BUCKET)
+    where = (correlate.bucket(table) % (1 << 31)).cast(pl.Int32).alias(BUCKET)
     return table.select(*_on_the_way(), where, pl.lit(None, dtype=pl.Binary).alias(TOLD))
 
 
