@@ -18,6 +18,9 @@ RESPONDER_WORDS = (
 ANSWER_WITHIN = "26h"
 """How far back an unlinked null-sender message may look for the mail that provoked it."""
 
+_ROUNDS = 16
+"""Each settles the null senders of so long; a loop of two of them may turn for two weeks."""
+
 NEEDED = (
     "mid", "host_key", "mta", "first", "logical", "from_box", "client_host", "client_ip", "user", "parent", "is_notification",
 )  # fmt: skip
@@ -98,7 +101,7 @@ def _guessed(found: pl.DataFrame, messages: pl.LazyFrame, deliveries: pl.LazyFra
         .unique(maintain_order=True)
         .collect()
     )
-    for _ in range(3):  # who was written to is known only when the null senders before are: a few rounds settle it
+    for _ in range(_ROUNDS):  # who was written to is known only when the null senders before are
         unknown = found.filter(pl.col("author").is_null())
         if unknown.is_empty():
             break
@@ -109,6 +112,8 @@ def _guessed(found: pl.DataFrame, messages: pl.LazyFrame, deliveries: pl.LazyFra
         )
         earlier = pl.concat([others, settled.join(to, on="mid").unique(maintain_order=True).collect()])
         guess = _by_conversation(unknown, asked, earlier)
+        if guess.is_empty():
+            break
         found = _with_guess(found, guess)
     unknown = found.filter(pl.col("author").is_null())
     host = pl.when(~pl.col("client_host").is_in(["unknown", "localhost"])).then(pl.col("client_host").str.to_lowercase())

@@ -83,12 +83,21 @@ def find_lists(graph: Graph, mail: Mail, parameters: ListParameters = ListParame
     frequent = posts.group_by("recipient", "sender").len().filter(pl.col("len") >= parameters.min_answers)
     posts = posts.join(frequent, on="recipient", how="semi", maintain_order="left")
     copies = copies.join(posts, left_on="list", right_on="recipient", how="semi")
+    sent = graph.edges.filter(pl.col("sender").is_in(lists.implode())).with_columns(second=pl.col("sent").dt.epoch("us") / 1e6)
+    sent_by = sent.with_columns(member=graph.boxes.gather(sent["recipient"])).partition_by("sender", as_dict=True)
     fanned_out = copies.with_columns(member=graph.boxes.gather(copies["member"])).partition_by("list", as_dict=True)
     loops = []
     for (address,), written in sorted(posts.partition_by("recipient", as_dict=True, maintain_order=True).items()):
         search.candidates += 1
         posters = graph.boxes.gather(frequent.filter(pl.col("recipient") == address)["sender"]).sort().to_list()
-        loop = _examine(graph.name(int(address)), graph.with_names(written), fanned_out[address,], posters, parameters)
+        loop = _examine(
+            graph.name(int(address)),
+            graph.with_names(written),
+            fanned_out[address,],
+            sent_by.get((address,)),
+            posters,
+            parameters,
+        )
         if loop:
             loops.append(loop)
         else:
@@ -142,7 +151,12 @@ def _together(
 
 
 def _examine(
-    address: str, posts: pl.DataFrame, copies: pl.DataFrame, posters: list[str], parameters: ListParameters
+    address: str,
+    posts: pl.DataFrame,
+    copies: pl.DataFrame,
+    sent: pl.DataFrame | None,
+    posters: list[str],
+    parameters: ListParameters,
 ) -> Loop | None:
     responders: list[Step] = []
     factors: list[tuple[str, float | str, str, bool, str]] = []
@@ -232,6 +246,11 @@ def _examine(
     marked_all = all(s.marked >= 0.6 * len(s.times) for s in responders)
     # posts of members whose own hosts' logs are missing show only as what the list sends on
     passed = copies.filter(pl.col("second").is_between(run["second"][0], last + 60)) if not run.is_empty() else copies.clear()
+    told = {*run["logical"].to_list(), *passed["logical"].to_list()}
+    if sent is not None:  # posts that no log shows on their way to the list come to the responders from it all the same
+        told |= set(
+            sent.filter(pl.col("second").is_between(seconds[0], last + 60), pl.col("member").is_in(names))["logical"].to_list()
+        )
     sent_out = copies.join(pl.concat([run.select("logical"), passed.select("logical")]).unique(), on="logical", how="semi")
     if sent_out.height < run.height:  # no list that sends nothing on
         return None
@@ -259,5 +278,5 @@ def _examine(
         turns=max(len(s.times) for s in responders),
         period_s=between.median_s if between else None,
         copies=sent_out.height,
-        messages=len({*run["logical"].to_list(), *passed["logical"].to_list()}),
+        messages=len(told),
     )

@@ -209,7 +209,7 @@ def _with_the_rest(first: int, last: int, data: dict[str, list[Any]], taken: lis
     """
     times, up = data["second"], data["up"]
     gaps = sorted(b - a for a, b in pairwise(times[first : last + 1]))
-    usual = max(2 * gaps[int(0.95 * (len(gaps) - 1))], 15.0)
+    usual = max(3 * gaps[int(0.95 * (len(gaps) - 1))], 15.0)
 
     def reach(at: int, step: int) -> int:
         """How far the messages follow closely from `at` on."""

@@ -104,13 +104,14 @@ def write(folder: Path, deliveries: int) -> int:
             .cast(pl.Int64)
             .cast(pl.Datetime("us"))
             .dt.replace_time_zone("UTC"),
+            size=pl.when(pl.col("a") < 0).then(1200).otherwise(700 + (8.5 + 1.1 * _normal(pl.col("n"), 40)).exp()).cast(pl.Int64),
             from_box=_address("a"),
             to_box=_address("b"),
         )
         messages = rows.unique("mid", keep="first", maintain_order=True).select(
             "mid", "from_box", first="time", last=pl.col("time") + pl.duration(seconds=1), host_key=pl.lit("mx1"), host=pl.lit("mx1"),
             instance=pl.lit("postfix"), mta=pl.lit("postfix"), queue_id=pl.col("mid").hash(2).cast(pl.String),
-            message_id=pl.col("mid").hash(3).cast(pl.String) + "@mail.sender.example", sender="from_box", size=pl.lit(4000),
+            message_id=pl.col("mid").hash(3).cast(pl.String) + "@mail.sender.example", sender="from_box", size="size",
             client_host=pl.lit("mail.sender.example"), client_ip=pl.lit("192.0.2.1"), removed=pl.lit(True), is_notification=pl.lit(False),
         ).with_columns(logical="message_id")  # fmt: skip
         _conformed(messages, {**correlate.MESSAGES, "from_box": pl.String}).write_parquet(folder / f"messages-{at:03d}.parquet")

@@ -50,8 +50,8 @@ class Responder:
             return
         if not (stay.sender or self.answers_null):
             return
-        if not mail.loop and mail.kind == "auto_reply" and not self.is_once:  # or it were another loop, that nobody labelled
-            return
+        if not mail.loop and not self.is_once and (mail.kind == "auto_reply" or (self.loop and mail.kind == "bounce")):
+            return  # or it were another loop, that nobody labelled
         if self.is_once:
             self.known.add(mail.author)
         when = now + self.lag_s * self.world.rng.lognormvariate(0.0, self.sd)
