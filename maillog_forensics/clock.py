@@ -240,18 +240,17 @@ def time(basis: TimeBasis, turns: int) -> pl.Expr:
 
 def moment(wall: dt.datetime, is_utc: bool, is_yearless: bool, turn: int, basis: TimeBasis, turns: int) -> dt.datetime | None:
     """As `time`, for one stamp: a file has two whose times its report tells, and a table for them costs more than the file."""
+    if not is_utc and is_yearless and basis.last_year is not None:
+        try:
+            first = wall.replace(year=basis.last_year - turns + turn, day=1)
+            wall = first + dt.timedelta(days=wall.day - 1)
+        except (ValueError, OverflowError):
+            return None
     at: dt.datetime | None = wall
-    if not is_utc:
-        if is_yearless and basis.last_year is not None:
-            try:
-                first = wall.replace(year=basis.last_year - turns + turn, day=1)
-                wall = first + dt.timedelta(days=wall.day - 1)
-            except (ValueError, OverflowError):
-                return None
-        if basis.offset_s is not None:
-            at = wall - dt.timedelta(seconds=basis.offset_s)
-        elif basis.zone not in ("in the stamps", "UTC"):
-            at = _localized(wall, basis.zone)
+    if not is_utc and basis.offset_s is not None:
+        at = wall - dt.timedelta(seconds=basis.offset_s)
+    elif not is_utc and basis.zone not in ("in the stamps", "UTC"):
+        at = _localized(wall, basis.zone)
     return at.replace(tzinfo=dt.UTC) if at and EARLIEST <= at < LATEST else None
 
 

@@ -73,11 +73,13 @@ def look(rows: pl.DataFrame) -> pl.DataFrame:
 def _number(text: pl.Expr, digits: str, longest: int) -> pl.Expr:
     """The number that `text`, at most `longest` of `digits`, stands for."""
     values = {c: n for n, c in enumerate(digits)}
-    number = pl.lit(0, dtype=pl.Int64)
-    for place in range(longest):
-        digit = text.str.slice(place, 1).replace_strict(values, default=None, return_dtype=pl.Int64)
-        number = pl.when(text.str.len_bytes() > place).then(number * len(digits) + digit).otherwise(number)
-    return pl.when(text.is_not_null()).then(number)
+    padded = text.str.pad_start(longest, digits[0])
+    places = (
+        padded.str.slice(place, 1).replace_strict(values, default=None, return_dtype=pl.Int64)
+        * len(digits) ** (longest - 1 - place)
+        for place in range(longest)
+    )
+    return pl.sum_horizontal(*places, ignore_nulls=False)
 
 
 def found(looked: pl.DataFrame) -> pl.DataFrame:
