@@ -133,8 +133,9 @@ def _inline(words: str) -> str:
 
 def _word(word: str) -> str:
     if "@" in word or "://" in word or "www." in word.lower():
-        run = "`" * (1 + max((len(m) for m in re.findall("`+", word)), default=0))
-        pad = " " if word.startswith("`") or word.endswith("`") else ""
-        return f"{run}{pad}{word}{pad}{run}".replace("|", "\\|")
+        code = word.rstrip(",.;:")  # the sentence's own, not the address's
+        run = "`" * (1 + max((len(m) for m in re.findall("`+", code)), default=0))
+        pad = " " if code.startswith("`") or code.endswith("`") else ""
+        return f"{run}{pad}{code}{pad}{run}".replace("|", "\\|") + word[len(code) :]
     escaped = _MARKUP.sub(r"\\\1", word)
     return "\\" + escaped if word[:1] in ("-", "=", ":") else escaped

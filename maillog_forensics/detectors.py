@@ -63,7 +63,11 @@ def find(mail: Mail, *, window_s: float = 4 * 3600) -> Found:
             candidates=seen_cycles.candidates,
             found=sum(c.verdict == "loop" for c in cycles),
             set_aside=seen_cycles.set_aside,
-            words=said("cycles of three to eight mailboxes; the budget of cycles was used up")
+            words=said(
+                "cycles of three to eight mailboxes; groups in which too many write to each other in step to try all: %(n)s. "
+                "Rings there may be missing or shown in part; --since and --until narrow the search",
+                n=seen_cycles.truncated,
+            )
             if seen_cycles.truncated
             else said("cycles of three to eight mailboxes"),
         ),

@@ -106,15 +106,18 @@ def _by_last_messages(mail: Mail, mids: list[int], last: dt.datetime, grace: dt.
     ends = []
     for row in rows.tail(60).to_dicts():
         reason, signature = classify(row["diagnostic"] or "", row["dsn"] or "")
-        if reason is None and row["waited_for"]:  # "retry timeout exceeded": the deferrals before it say why
-            reason, signature = classify(row["waited_for"])
-            if reason:
+        if row[
+            "waited_for"
+        ]:  # "retry timeout exceeded": the deferrals before it say why; the loop stood still from the first of them on
+            why, known = classify(row["waited_for"])
+            if why and reason in (None, why):
+                reason, signature = why, known
                 row |= {
                     "diagnostic": row["waited_for"],
                     "source": row["waited_source"],
                     "line": row["waited_line"],
                     "offset": row["waited_offset"],
-                    "last": row["first"],  # it ended when it was first put off, not when the queue gave it up
+                    "last": row["first"],
                 }
         if reason is None and row["event"] in ("bounce", "expire", "discard") and not usual:
             reason = Ending.BLOCKED

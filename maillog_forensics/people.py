@@ -157,7 +157,7 @@ def _evener(waits: Sequence[float], periods: Sequence[float]) -> float:
 def even_sizes(sizes: Sequence[int | None]) -> float:
     """Nats for a machine, whose mails are all of one size or grow by one amount, against a person, by the sizes (bytes) of mails in turn.
 
-    Between -4 and 4, and 0 where sizes are not logged: a person may send the same text again, and a machine may quote what it likes.
+    Between -8 and 4, and 0 where sizes are not logged: a person may send the same text again, and a machine may quote what it likes.
     """
     known = [size for size in sizes if size]
     steps = [b - a for a, b in itertools.pairwise(known)]
@@ -167,7 +167,7 @@ def even_sizes(sizes: Sequence[int | None]) -> float:
     even = sum(abs(step - usual) <= max(_SAME_BYTES, _SAME_SHARE * size) for step, size in zip(steps, known))
     nats = even * math.log(_SAME_BY_DESIGN / _SAME_BY_CHANCE)
     nats += (len(steps) - even) * math.log((1 - _SAME_BY_DESIGN) / (1 - _SAME_BY_CHANCE))
-    return min(max(nats, -_SIZES_TELL), _SIZES_TELL)
+    return min(max(nats, -2 * _SIZES_TELL), _SIZES_TELL)
 
 
 def growing_sizes(sizes: Sequence[int | None]) -> float:

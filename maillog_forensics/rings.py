@@ -135,7 +135,7 @@ def _closed(cycle: list[int], found: Relays, graph: Graph, parameters: CyclePara
         ),
         (
             said("evidence"), round(answering + stepping, 1), f">= {parameters.ring_nats:g}", answering + stepping >= parameters.ring_nats,
-            said("against chance and people in a circle, in nats"),
+            said("%(nats)s nats of evidence against chance and people in a circle", nats=round(answering + stepping, 1)),
         ),
     ]  # fmt: skip
     return _loop(runs, steps, begin, end, factors, all_marked, search)

@@ -24,6 +24,11 @@ class StormParameters:
     """Mailboxes that one host must hit for a storm by origin."""
     quiet_rate_s: float = 1800.0
     """A quiet mailbox gets at most one notification in so many seconds: the null of the automaton, where its own rate is lower."""
+    slowest_s: float = 600.0
+    """A burst's notifications come more often than once in so many seconds, however quiet the mailbox was for months."""
+    min_answers: int = 3
+    answered: float = 0.7
+    """Null senders that came from one mailbox so often, of so many mails to it, are answers to those."""
     factor: float = 8.0
     """A burst's rate is so many times the quiet one."""
     stickiness: float = 3.0
@@ -58,12 +63,13 @@ class StormSearch:
     set_aside: dict[str, int] = field(default_factory=dict)
 
 
-def notifications(mail: Mail, graph: Graph) -> pl.DataFrame:
+def notifications(mail: Mail, graph: Graph, parameters: StormParameters) -> pl.DataFrame:
     """One row for each notification and recipient: logical, recipient, second, mids, origin, code, event, parent facts.
 
-    Edges that are notifications, and null senders that no responder wrote, are taken.
+    Edges that are notifications, and null senders that no responder wrote, are taken, but not what answers one's own mail again and again.
     """
     edges = graph.edges.filter(pl.col("is_notification") | (pl.col("is_null") & ~pl.col("is_linked")))
+    edges = _without_answers(edges, graph, parameters)
     rows = graph.with_names(edges).select("logical", "recipient", "sent")
     mids = graph.stays.lazy().join(rows.lazy().select("logical").unique(), on="logical", how="semi")
     messages = mail.messages.lazy()
@@ -109,6 +115,22 @@ def notifications(mail: Mail, graph: Graph) -> pl.DataFrame:
     )
 
 
+def _without_answers(edges: pl.DataFrame, graph: Graph, parameters: StormParameters) -> pl.DataFrame:
+    """`edges` without the null senders of a mailbox that answers nearly every mail of its recipient: acknowledgements, echoes, receipts.
+
+    A bounce comes from a mailbox that one can't write to again and again.
+    """
+    unknown = edges.filter(~pl.col("is_notification")).group_by("sender", "recipient").len()
+    often = unknown.filter(pl.col("len") >= parameters.min_answers)
+    asked = graph.edges.lazy().join(often.lazy(), left_on=["sender", "recipient"], right_on=["recipient", "sender"], how="semi")
+    counts = asked.group_by(recipient="sender", sender="recipient").agg(asked=pl.len()).collect()
+    answers = often.join(counts, on=["sender", "recipient"]).filter(pl.col("asked") >= parameters.answered * pl.col("len"))
+    mine = edges.join(answers.select("sender", "recipient"), on=["sender", "recipient"], how="anti", maintain_order="left")
+    return pl.concat(
+        [mine, edges.filter("is_notification").join(answers, on=["sender", "recipient"], how="semi").select(edges.columns)]
+    )
+
+
 def find_storms(mail: Mail, graph: Graph, parameters: StormParameters = StormParameters()) -> tuple[list[Storm], StormSearch]:
     """Find bursts of notifications.
 
@@ -134,7 +156,7 @@ def find_storms(mail: Mail, graph: Graph, parameters: StormParameters = StormPar
     J. Kleinberg, Bursty and hierarchical structure in streams (KDD 2002).
     """
     search = StormSearch()
-    table = notifications(mail, graph)
+    table = notifications(mail, graph, parameters)
     if table.is_empty():
         return [], search
     length = max(60.0, float(table["second"].max()) - float(table["second"].min()))  # type: ignore[arg-type]
@@ -184,7 +206,7 @@ def _bursts(times: list[float], length: float, parameters: StormParameters) -> l
     if n < parameters.min_notifications:
         return []
     quiet = min(n / length, 1.0 / parameters.quiet_rate_s)
-    busy = max(quiet * parameters.factor, min(n / length, 60 * quiet))
+    busy = max(quiet * parameters.factor, min(n / length, 60 * quiet), 1.0 / parameters.slowest_s)
     enter = parameters.stickiness * math.log(n)
     gaps = [0.0] + [max(0.0, b - a) for a, b in itertools.pairwise(times)]
 

@@ -50,7 +50,8 @@ def judge(truth: dict, incidents: list[Incident]) -> tuple[list[dict], list[Inci
             row["ended"] = (want.get("ended_by"), best.ended_by.reason.value)
         rows.append(row)
     mine = {m for want in truth["loops"] for m in [*want["members"], *want.get("optional_members", [])]}
-    return rows, [i for i in loops if i.id not in used and not set(i.members) <= mine]
+    storms = [i for i in incidents if i.kind is Kind.NDR_STORM and not truth["storms"] and not set(i.members) <= mine]
+    return rows, [i for i in loops if i.id not in used and not set(i.members) <= mine] + storms
 
 
 def run(mix: str, count: int, seed: int, show: bool) -> None:

@@ -60,3 +60,30 @@ def test_its_codes_are_counted_over_time_and_drawn(found: Findings) -> None:
     assert storm.series
     assert {c: sum(b.detail.get(c, 0) for b in storm.series.bins) for c in storm.codes} == storm.codes
     assert "Status codes over time" in render(found) and "layer1" in render(found)
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_acknowledgements_of_ones_own_mail_are_no_storm_and_as_many_unasked_notifications_are(
+    tmp_path: Path, answered: bool
+) -> None:
+    """Ninety null senders from one mailbox in an hour: a desk that answers each mail, or a server that returns what was never sent."""
+    start, lines = dt.datetime(2026, 3, 5, 10, tzinfo=dt.UTC), []
+    for n in range(90):
+        at = start + dt.timedelta(seconds=40 * n)
+        mails = [(f"4A{n:08X}", "person@alpha.example", "desk@beta.example", 0)] if answered else []
+        for queue_id, sender, to, after in [*mails, (f"4B{n:08X}", "", "person@alpha.example", 2)]:
+            when = (at + dt.timedelta(seconds=after)).isoformat()
+            client = "ws1.alpha.example[192.0.2.5]" if sender else "mx.beta.example[203.0.113.9]"
+            relay = "mx.beta.example[203.0.113.9]:25" if sender else "virtual"
+            program = "smtp" if sender else "virtual"
+            lines += [
+                f"{when} mx1 postfix/smtpd[100]: {queue_id}: client={client}",
+                f"{when} mx1 postfix/cleanup[100]: {queue_id}: message-id=<{queue_id}@x.example>",
+                f"{when} mx1 postfix/qmgr[100]: {queue_id}: from=<{sender}>, size={900 + n * n}, nrcpt=1 (queue active)",
+                f"{when} mx1 postfix/{program}[100]: {queue_id}: to=<{to}>, relay={relay}, delay=0.1, delays=0.1/0/0/0, dsn=2.0.0, status=sent (ok)",
+                f"{when} mx1 postfix/qmgr[100]: {queue_id}: removed",
+            ]
+    path = tmp_path / "mail.log"
+    path.write_text("\n".join(lines) + "\n")
+    storms = [i for i in api.analyze([str(path)]).findings.incidents if i.kind is Kind.NDR_STORM]
+    assert len(storms) == (0 if answered else 1)
