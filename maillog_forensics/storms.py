@@ -122,6 +122,8 @@ def _without_answers(edges: pl.DataFrame, graph: Graph, parameters: StormParamet
     """
     unknown = edges.filter(~pl.col("is_notification")).group_by("sender", "recipient").len()
     often = unknown.filter(pl.col("len") >= parameters.min_answers)
+    if often.is_empty():
+        return edges
     asked = graph.edges.lazy().join(often.lazy(), left_on=["sender", "recipient"], right_on=["recipient", "sender"], how="semi")
     counts = asked.group_by(recipient="sender", sender="recipient").agg(asked=pl.len()).collect()
     answers = often.join(counts, on=["sender", "recipient"]).filter(pl.col("asked") >= parameters.answered * pl.col("len"))
