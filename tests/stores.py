@@ -15,7 +15,10 @@ NAMES = ("AWS_ENDPOINT_URL", "AWS_ALLOW_HTTP", "AWS_ACCESS_KEY_ID", "AWS_SECRET_
 
 @contextmanager
 def started() -> Iterator[dict[str, str]]:
-    """The environment of a user of the server, which has a bucket `logs` and a bucket `lake`."""
+    """The environment of a user of the server, which has an empty bucket `logs` and an empty bucket `lake`.
+
+    moto keeps its buckets in the process, so they would outlive their server: each server starts from nothing.
+    """
     pytest.importorskip("obstore", reason="obstore is not installed (pip install '.[objects]')")
     threaded = pytest.importorskip("moto.server", reason="moto's server is not installed (make .venv/tested)")
     server = threaded.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
@@ -30,6 +33,7 @@ def started() -> Iterator[dict[str, str]]:
         "AWS_REGION": "us-east-1",
         "NO_COLOR": "1",
     }
+    post(env, "reset")
     client = s3(env)
     for bucket in ("logs", "lake"):
         client.create_bucket(Bucket=bucket)
@@ -46,8 +50,10 @@ def s3(env: dict[str, str]) -> Any:
 
 def refuse_from(env: dict[str, str], count: int) -> None:
     """moto asks for real credentials from the given number of requests on, and answers as AWS does."""
-    request = urllib.request.Request(
-        f"{env['AWS_ENDPOINT_URL']}/moto-api/reset-auth", str(count).encode(), {"Content-Type": "text/plain"}
-    )
+    post(env, "reset-auth", str(count).encode())
+
+
+def post(env: dict[str, str], command: str, body: bytes = b"") -> None:
+    request = urllib.request.Request(f"{env['AWS_ENDPOINT_URL']}/moto-api/{command}", body, {"Content-Type": "text/plain"})
     with urllib.request.urlopen(request) as answer:
         answer.read()
