@@ -168,10 +168,13 @@ def gather(events: pl.DataFrame) -> Gathered:
     folder = pl.col("source").str.replace(r"[^/\\]*$", "")
     host_key = pl.coalesce("host", folder) if events["host"].has_nulls() else pl.col("host")
     own = pl.when(pl.col("message_id") != "").then(pl.lit("<") + pl.col("message_id") + ">")
+    # Exchange's numbers begin anew with each queue database, and no line says that a message is gone: the Message-ID tells them apart
+    numbered = (events["mta"] == "exchange").any()
+    ids = pl.when(pl.col("mta") == "exchange").then(pl.concat_str("queue_id", own.fill_null(""))) if numbered else pl.lit(None)
     keyed = events.select(
         *_NEEDED,
         host_key=host_key,
-        key=pl.coalesce("queue_id", own) if events["queue_id"].has_nulls() else pl.col("queue_id"),
+        key=pl.coalesce(ids, "queue_id", own) if numbered or events["queue_id"].has_nulls() else pl.col("queue_id"),
         _n=pl.int_range(pl.len(), dtype=pl.UInt32),
         _input="_input" if "_input" in events.columns else pl.lit(0, dtype=pl.UInt32),
     )

@@ -8,6 +8,7 @@ import polars as pl
 
 from maillog_forensics import addresses, correlate, graph
 from tests.reading import normalized
+from tests.test_exchange import DELIVER, log
 
 REUSED = """\
 Mar  2 08:00:00 mx postfix/smtpd[1]: 4A1B2C3D4E: client=a.example[192.0.2.1]
@@ -49,6 +50,25 @@ def test_a_queue_id_that_is_used_again_is_two_messages(tmp_path: Path) -> None:
         (1, "two@c.example", "cid@c.example", 700),
     ]
     assert mail.deliveries["recipient"].to_list() == ["bob@b.example", "dora@b.example"]
+
+
+def test_a_number_that_exchange_gives_again_is_two_messages(tmp_path: Path) -> None:
+    """A new queue database counts from the start, and no line of Exchange's tells that a message is gone."""
+    received = {**DELIVER, "date-time": "2026-03-17T08:00:00.250Z", "source": "SMTP", "event-id": "RECEIVE"}
+    later = {
+        "message-id": "<2@beta.example>",
+        "return-path": "cid@beta.example",
+        "sender-address": "cid@beta.example",
+        "recipient-address": "dora@alpha.example",
+    }
+    dates = ("2026-04-02T08:00:00.250Z", "2026-04-02T08:00:01.250Z")
+    again = [{**row, **later, "date-time": at} for row, at in zip((received, DELIVER), dates)]
+    mail = correlated(tmp_path, log("2019", received, DELIVER, *again), "MSGTRK2026031708-1.LOG")
+    assert mail.messages.select("queue_id", "message_id", "sender").rows() == [
+        ("77", "1@beta.example", "bounces@beta.example"),
+        ("77", "2@beta.example", "cid@beta.example"),
+    ]
+    assert mail.deliveries.select("mid", "recipient").rows() == [(0, "anna@alpha.example"), (1, "dora@alpha.example")]
 
 
 def test_a_notification_has_its_parent_and_is_bound_to_the_mailbox_that_failed(tmp_path: Path) -> None:
