@@ -1,10 +1,10 @@
 """Speed and memory beside the tools that people run today, in one run, as ratios.
 
-usage: python -m tests.bench [--megabytes 100] [--runs 3] [--growth 100,1000] [--files 2000]
+usage: python -m tests.bench [--megabytes 300] [--runs 3] [--growth 100,1000] [--files 2000]
 
 Makes logs (the same each time), then runs in turn this program and the peers, several times, and prints medians. Only the
-ratios mean something: the machine may be shared. Peers that are not installed are left out. Then one log in several sizes,
-and one log as it is, compressed and cut into many files.
+ratios mean something: the machine may be shared. Peers that are not installed are left out. Then what a start costs, one log in several
+sizes, and one log as it is, compressed and cut into many files.
 """
 
 from __future__ import annotations
@@ -73,13 +73,14 @@ def analyze(*paths: str, out: str) -> list[str]:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--megabytes", type=int, default=100)
+    parser.add_argument("--megabytes", type=int, default=300)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--growth", default="10,100,300", help="sizes of one Postfix log in MB")
     parser.add_argument("--files", type=int, default=200, help="number of files that one log is cut into")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         _peers(Path(folder), given.megabytes, given.runs)
+        _starts(Path(folder), given.runs)
         _growth(Path(folder), [int(size) for size in given.growth.split(",")])
         _shapes(Path(folder), given.files, given.runs)
 
@@ -105,6 +106,16 @@ def _row(kind: str, label: str, c: Cost, log: Path, rival: Cost | None) -> None:
     ratio = f"{rival.wall_s / c.wall_s:.2f}, {rival.cpu_s / c.cpu_s:.2f}" if rival else ""
     rate = log.stat().st_size / 1e6 / c.wall_s
     print(f"| {kind} | {label} | {c.wall_s:.1f} | {c.cpu_s:.1f} | {c.peak_mib:.0f} | {rate:.1f} | {ratio} |", flush=True)
+
+
+def _starts(folder: Path, runs: int) -> None:
+    print("\n| start | wall s | cpu s | peak MiB |\n|---|---|---|---|")
+    log = folder / "short.log"
+    bench_logs.write("postfix", folder / "short.all", 1)
+    log.write_bytes(b"".join((folder / "short.all").read_bytes().splitlines(keepends=True)[:1000]))
+    for label, command in (("`--help`", [*ENTRY, "--help"]), ("`analyze` of 1,000 lines", analyze(str(log), out=str(folder / "out")))):
+        c = cost(command, runs)
+        print(f"| {label} | {c.wall_s:.2f} | {c.cpu_s:.2f} | {c.peak_mib:.0f} |", flush=True)
 
 
 def _growth(folder: Path, sizes: list[int]) -> None:
