@@ -487,6 +487,11 @@ WRONG = {
     'archive = "a"\n[[logs]]\npaths = ["x"]\n[report]\nlang = "xx"': "'xx': there is no such catalogue; there are en, fil",
     'archive = "a"\n[[logs]]\npaths = ["x"]\n[report]\ntopp = 1': "report.topp: there is no such setting; there are folder, timezone, lang, top",
     "archive = ": "not TOML",
+    'archive = { path = "a" }\n[[logs]]\npaths = ["x"]': "archive: must be the path of a file or folder, in quotes (it is",
+    'archive = "a"\n[logs]\npaths = ["x"]': "logs: write a section [[logs]] with",
+    'archive = "a"\n[[logs]]\npaths = "x"': 'logs.1.paths: must be a list, as ["one", "two"] (it is \'x\')',
+    'archive = "a"\n[[logs]]\npaths = ["x"]\n[report]\ntop = "ten"': "report.top: must be a whole number (it is 'ten')",
+    'archive = "a"\n[[logs]]\npaths = ["x"]\n[report]\nfindings = "perhaps"': "report.findings: must be true or false",
 }  # fmt: skip
 
 

@@ -240,6 +240,17 @@ def _own_faults(error: ValidationError) -> list[Any]:
     ]
 
 
+_KINDS = {
+    "path_": "the path of a file or folder, in quotes",
+    "tuple_": 'a list, as ["one", "two"]',
+    "string_type": "text, in quotes",
+    "int_": "a whole number",
+    "bool_": "true or false",
+    "model_": "a section of settings",
+}
+"""What a value must be, in an administrator's words, by the beginning of pydantic's name for the fault."""
+
+
 def _fault(error: Any, raw: dict[str, Any]) -> str:
     where = ".".join(str(p + 1) if isinstance(p, int) else str(p) for p in error["loc"])
     message = str(error["msg"]).removeprefix("Value error, ")
@@ -256,6 +267,8 @@ def _fault(error: Any, raw: dict[str, Any]) -> str:
         message = "can't be written so" if where.startswith("mail.") else "may have letters, digits, and . _ - only"
     if error["type"] in ("greater_than_equal", "less_than_equal"):
         message = f"must be at {'least' if 'ge' in error['ctx'] else 'most'} {next(iter(error['ctx'].values()))}"
+    if kind := next((k for begins, k in _KINDS.items() if error["type"].startswith(begins)), None):
+        message = _described(error["loc"]) if error["loc"] == ("logs",) else f"must be {kind}"
     given = "" if error["type"].startswith(("value_error", "missing")) else f" (it is {error['input']!r})"
     return f"{where}: {message[0].lower() + message[1:] if message else message}{given}" if where else message
 
