@@ -102,6 +102,7 @@ def test_an_incident_keeps_its_id_and_the_day_on_which_it_opened(tmp_path: Path)
     assert id not in seen[days[0]] and id not in seen[days[3]]
     index = (tmp_path / "archive" / "reports" / "index.html").read_text()
     assert f"since {days[1]}" in index
+    assert index.count("not ended that day") == 1 and "<b>running</b>" not in index
 
 
 def test_a_page_counts_what_its_search_found_on_the_day_before_apart(tmp_path: Path) -> None:
