@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any, Literal
 
-from maillog_forensics import people, phase, rhythm
+from maillog_forensics import people, phase, rhythm, subjects
 from maillog_forensics.findings import LookAlike, LoopType
 from maillog_forensics.language import mark, said
 from maillog_forensics.loops import Loop, Step
@@ -48,6 +48,10 @@ class PairParameters:
     """The same where its waits are those of a machine that answers at once."""
     own_pace_nats: float = -2.5
     """Against a program that writes at a pace of its own: where its wait is much the longer one, the two can hardly be told."""
+    ignored_nats: float = 0.7
+    """For a person or program that is acknowledged, for each answer of the same kind that was left alone at another time …"""
+    ignored_free: int = 2
+    """… but so many: a loop's last answers are left alone too."""
     own_pace_each: float = 0.1
     """… and so much for each of its messages: stamps of whole seconds make what came in look less even than it is."""
     notifier_nats: float = 2.0
@@ -84,6 +88,12 @@ class _Side:
     """Nats against people by the sizes of its messages."""
     grows: float
     """Nats for answering what it quotes."""
+    held_back: float
+    """Nats for never writing while an answer is on its way."""
+    subjects: float
+    """Nats for answering by its subjects."""
+    ignored: int
+    """Answers of the other's that it left alone at other times."""
 
     def answers_at_once(self, parameters: PairParameters) -> bool:
         """Whether it is taken for a machine because it answers quickly."""
@@ -186,7 +196,41 @@ def _side(
         pace,
         people.even_sizes([data["size"][k] for k in mine]),
         people.growing_sizes([data["size"][k] for k in mine]),
+        people.held_back(times, [second[k] for k in theirs]) if one_at_a_time else 0.0,
+        subjects.answering(_turns(side, data, span)),
+        _ignored(side, data, span),
     )
+
+
+def _ignored(side: bool, data: dict[str, list[Any]], span: list[int]) -> int:
+    """How many of the other's answers, as quick as those of the stretch, this side left alone before and after it.
+
+    Who answers what it gets does so every time, until something keeps it from doing so; who writes of his own accord does not.
+    """
+    second, up = data["second"], data["up"]
+    steps = [(second[b] - second[a], up[b] is side) for a, b in pairwise(span) if up[a] != up[b]]
+    waits, quick = [v for v, own in steps if own], [v for v, own in steps if not own]
+    if not waits or not quick:
+        return 0
+    soon, patience = 1.5 * max(1.0, _high(quick)), 3 * max(60.0, *waits)
+    count = 0
+    for k in [*range(1, span[0]), *range(span[-1] + 2, len(second))]:
+        if up[k] is not side and up[k - 1] is side and second[k] - second[k - 1] <= soon:
+            following = k + 1
+            while following < len(second) and up[following] is not side:
+                following += 1
+            count += following == len(second) or second[following] - second[k] > patience
+    return count
+
+
+def _turns(side: bool, data: dict[str, list[Any]], span: list[int]) -> Iterator[tuple[str | None, str | None]]:
+    """The subject of each message of a side, and of the latest that came in before it."""
+    came: int | None = None
+    for k in span:
+        if data["up"][k] is not side:
+            came = k
+        elif came is not None:
+            yield data["subject"][k], data["subject"][came]
 
 
 _Explanation = tuple[float, float, str, str]
@@ -206,7 +250,7 @@ def _explanations(
             yield _as_notifier(x, parameters) if both_marked else None
         elif y.is_marked or y.steady >= parameters.steady_nats or y.answers_at_once(parameters):
             yield _as_person(x, parameters)
-            if one_at_a_time:
+            if one_at_a_time or x.ignored > parameters.ignored_free:
                 yield _as_program(x, parameters)
 
 
@@ -228,7 +272,9 @@ def _as_people(times: list[float], up: list[bool], sides: list[_Side], parameter
 
 def _as_person(x: _Side, parameters: PairParameters) -> _Explanation:
     """A person `x` who writes of his own accord, and is acknowledged."""
-    nats = people.rarity(x.step.times, None, people.ONE_WAY) + people.against_chance(x.lags_s) + x.sizes
+    nats = (
+        people.rarity(x.step.times, None, people.ONE_WAY) + people.against_chance(x.lags_s) + x.sizes - _left_alone(x, parameters)
+    )
     words = said(
         "%(who)s wrote %(n)s times, in the median %(s)s s after what it received: steadier than by chance",
         who=x.step.origin,
@@ -240,11 +286,32 @@ def _as_person(x: _Side, parameters: PairParameters) -> _Explanation:
 
 def _as_program(x: _Side, parameters: PairParameters) -> _Explanation:
     """A program `x` that writes when something happens, alarms or orders, and is acknowledged: as often as it likes."""
-    words = said(
-        "%(who)s waits for what it receives: its waits are steadier than those of a program at random", who=x.step.origin
+    waits = people.against_chance(x.lags_s)
+    signs = (
+        (
+            waits,
+            said(
+                "%(who)s waits for what it receives: its waits are steadier than those of a program at random", who=x.step.origin
+            ),
+        ),
+        (x.grows, said("%(who)s quotes what it receives: its messages grow", who=x.step.origin)),
+        (
+            x.held_back,
+            said("%(who)s did not write while an answer was on its way, as a program at random would", who=x.step.origin),
+        ),
+        (x.subjects, said("%(who)s answers: its subjects are made from others", who=x.step.origin)),
     )
     needed = parameters.program_at_once_nats if x.answers_at_once(parameters) else parameters.program_nats
-    return people.against_chance(x.lags_s) + x.grows, needed, said("program whose mails are acknowledged"), words
+    return (
+        sum(nats for nats, _ in signs) - _left_alone(x, parameters),
+        needed,
+        said("program whose mails are acknowledged"),
+        max(signs)[1],
+    )
+
+
+def _left_alone(x: _Side, parameters: PairParameters) -> float:
+    return parameters.ignored_nats * max(0, x.ignored - parameters.ignored_free)
 
 
 def _as_notifier(x: _Side, parameters: PairParameters) -> _Explanation | None:

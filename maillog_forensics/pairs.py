@@ -19,7 +19,7 @@ from maillog_forensics.graph import Graph
 from maillog_forensics.loops import Loop
 from maillog_forensics.pair_verdicts import PairParameters, judge
 
-_COLUMNS = ("row", "second", "up", "is_null", "is_automatic", "is_linked", "is_notification", "size")
+_COLUMNS = ("row", "second", "up", "is_null", "is_automatic", "is_linked", "is_notification", "size", "subject")
 _SLACK = 0.6
 """Part of the evidence asked for that a stretch must show at the quick look before it is examined."""
 
@@ -43,7 +43,7 @@ def find_pairs(
     graph
         The mail graph; its edges are sorted by `sent`.
     mail
-        For the sizes of the few messages that are examined; without it, sizes tell nothing.
+        For the sizes and subjects of the few messages that are examined; without it, they tell nothing.
     parameters
         Thresholds.
 
@@ -72,7 +72,7 @@ def find_pairs(
     search.truncated = max(0, keys.height - parameters.max_pairs)
     pairs = table.join(keys.head(parameters.max_pairs), on="key", how="semi", maintain_order="left")
     facts = graph.edges[pairs["row"]].select("mid", "is_null", "is_automatic", "is_linked", "is_notification")
-    pairs = _with_sizes(pl.concat([pairs, facts], how="horizontal"), mail)
+    pairs = _with_looks(pl.concat([pairs, facts], how="horizontal"), mail)
     stretches = striking.sort("scale", "begin", descending=[True, False]).partition_by("key", as_dict=True)
     loops: list[Loop] = []
     for (key,), part in pairs.partition_by("key", as_dict=True, maintain_order=True).items():
@@ -86,12 +86,12 @@ def find_pairs(
     return loops, search
 
 
-def _with_sizes(pairs: pl.DataFrame, mail: Mail | None) -> pl.DataFrame:
-    """The same with the sizes of the messages, bytes, NULL where not logged."""
+def _with_looks(pairs: pl.DataFrame, mail: Mail | None) -> pl.DataFrame:
+    """The same with the sizes of the messages, bytes, and their subjects, NULL where not logged."""
     if mail is None or pairs.is_empty():
-        return pairs.with_columns(size=pl.lit(None, pl.Int64))
-    sizes = mail.messages.lazy().select("mid", "size").join(pairs.lazy().select("mid").unique(), on="mid", how="semi")
-    return pairs.lazy().join(sizes, on="mid", how="left", maintain_order="left").collect()
+        return pairs.with_columns(size=pl.lit(None, pl.Int64), subject=pl.lit(None, pl.String))
+    looks = mail.messages.lazy().select("mid", "size", "subject").join(pairs.lazy().select("mid").unique(), on="mid", how="semi")
+    return pairs.lazy().join(looks, on="mid", how="left", maintain_order="left").collect()
 
 
 def _both_ways(edges: pl.DataFrame, parameters: PairParameters, search: PairSearch) -> pl.DataFrame:

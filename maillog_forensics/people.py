@@ -57,6 +57,8 @@ _SAME_BY_DESIGN, _SAME_BY_CHANCE = 0.8, 0.04
 _GROWS = 0.95
 """How often a mail is larger than the one before where each quotes the other; any other mails are in half of the cases at most."""
 _SIZES_TELL = 4.0
+_CROSSING, _HELD_BACK_TELLS = 0.03, 4.0
+"""How often a loop's answers are crossed by other mail; and what the lack of such tells at most, since programs space their mails too."""
 _ROOT_2PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -152,6 +154,27 @@ def _evener(waits: Sequence[float], periods: Sequence[float]) -> float:
         return 0.0
     own, answering = (likelihood(log_times(v), 1e-6, 0.5, (*_STRAY, 0.6), grain_s=0.6)[1] * n / len(v) for v in (periods, waits))
     return answering - own
+
+
+def held_back(mine: Sequence[float], theirs: Sequence[float]) -> float:
+    """Nats, up to 4, for never writing while an answer is on its way, as one who waits for it must, against writing at random.
+
+    At random, mail falls into the times between a message and its answer as often as into others of the same length.
+    """
+    j, awaited, early = 0, 0.0, 0
+    for at, after in itertools.pairwise(mine):
+        while j < len(theirs) and theirs[j] <= at:
+            j += 1
+        answered = theirs[j] if j < len(theirs) else after
+        awaited += min(answered, after) - at
+        early += answered > after
+    whole = mine[-1] - mine[0] if mine else 0.0
+    if whole <= 0:
+        return 0.0
+    expected, strays = (len(mine) - 1) * awaited / whole, _CROSSING * (len(mine) - 1)
+    if expected <= strays:
+        return 0.0
+    return min(max(0.0, expected - strays + early * math.log(strays / expected)), _HELD_BACK_TELLS)
 
 
 def even_sizes(sizes: Sequence[int | None]) -> float:
