@@ -9,6 +9,7 @@ dropped; a message that is new has an empty translation until somebody writes it
 
 from __future__ import annotations
 
+import ast
 import io
 import tomllib
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from maillog_forensics.remedies import unwrapped
 
 ROOT = Path(__file__).parents[1]
 LOCALE = ROOT / "reports" / "locale"
-_PYTHON = {"say": None, "said": None, "mark": None, "parts": None, "say_n": (1, 2), "mark_n": (1, 2)}
+_PYTHON = {"say": 1, "said": 1, "mark": 1, "parts": 1, "say_n": 2, "mark_n": 2}  # how many forms of a sentence come first
 _TEMPLATES = {"_": None, "ngettext": (1, 2)}
 _WORDING = ("title", "explanation", "mend", "rule", "warning", "term", "meaning")
 _HEADER = """# The words of the report. A translation keeps the holes, %(name)s, and the asterisks around what is stressed.
@@ -44,18 +45,28 @@ def messages() -> Catalog:
 
 def _found() -> Iterator[Found]:
     for path in sorted((ROOT / "maillog_forensics").rglob("*.py")):
-        yield from _extracted(path, "python", _PYTHON)
+        yield from _python(path)
     for path in sorted((ROOT / "reports").rglob("*.j2")):
-        yield from _extracted(path, babel_extract, _TEMPLATES)
+        yield from _template(path)
     for path in sorted((ROOT / "reports").rglob("*.toml")):
         for text in _wording(tomllib.loads(path.read_text("utf-8"))):
             yield str(path.relative_to(ROOT)), text
 
 
-def _extracted(path: Path, method: object, keywords: dict[str, object]) -> Iterator[Found]:
+def _python(path: Path) -> Iterator[Found]:
+    """By the syntax tree: Babel reads tokens, and what it makes of nested calls depends on its version."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _PYTHON):
+            continue
+        forms = node.args[: _PYTHON[node.func.id]]
+        texts = tuple(form.value for form in forms if isinstance(form, ast.Constant) and isinstance(form.value, str))
+        if texts and len(texts) == len(forms):
+            yield str(path.relative_to(ROOT)), texts if len(texts) > 1 else texts[0]
+
+
+def _template(path: Path) -> Iterator[Found]:
     with io.BytesIO(path.read_bytes()) as file:
-        options = {"silent": "false"}
-        for _, message, _, _ in extract(method, file, keywords, options=options):  # type: ignore[arg-type]
+        for _, message, _, _ in extract(babel_extract, file, _TEMPLATES, options={"silent": "false"}):  # type: ignore[arg-type]
             if message:
                 yield str(path.relative_to(ROOT)), message
 
