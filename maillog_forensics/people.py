@@ -165,9 +165,10 @@ def held_back(mine: Sequence[float], theirs: Sequence[float]) -> float:
     for at, after in itertools.pairwise(mine):
         while j < len(theirs) and theirs[j] <= at:
             j += 1
-        answered = theirs[j] if j < len(theirs) else after
-        awaited += min(answered, after) - at
-        early += answered > after
+        if j == len(theirs):
+            break
+        awaited += min(theirs[j], after) - at
+        early += theirs[j] > after
     whole = mine[-1] - mine[0] if mine else 0.0
     if whole <= 0:
         return 0.0

@@ -87,6 +87,25 @@ def test_a_ticket_system_that_acknowledges_people_is_not_a_loop() -> None:
     assert loops_in(rows) == []
 
 
+def acknowledged(rng: random.Random, count: int, gap: float, start: float) -> list[tuple[float, str, str]]:
+    """A program A that writes when something happens, each of its messages answered by B after two seconds."""
+    times = itertools.accumulate((rng.expovariate(1 / gap) for _ in range(count)), initial=start)
+    return [row for at in times for row in ((at, A, B), (at + 2 + rng.uniform(0, 0.5), B, A))]
+
+
+def test_a_burst_of_one_who_left_the_acknowledgements_alone_for_weeks_is_no_loop() -> None:
+    even = ping_pong(random.Random(11), 24, 30, 0.1, start=2_000_000)
+    assert loops_in(even), "such a stretch alone passes for a loop"
+    assert loops_in([*acknowledged(random.Random(12), 40, 30_000, 0), *even]) == []
+
+
+def test_acknowledgements_that_the_program_answers_by_chance_speak_for_nobody() -> None:
+    """A loop goes on being one where the two wrote to each other before, if neither left a quick answer of the other's alone."""
+    before = [(t, *((A, B), (B, A))[i % 2]) for i, t in enumerate(30_000.0 * n for n in range(30))]
+    (loop,) = loops_in([*before, *ping_pong(random.Random(11), 24, 30, 0.1, start=2_000_000)])
+    assert len(loop.rows) == 24
+
+
 def test_marked_answers_need_only_a_few_turns() -> None:
     rows = ping_pong(random.Random(8), 8, 300, 0.5)
     assert loops_in(rows, is_automatic=[True] * 8)

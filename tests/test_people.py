@@ -74,3 +74,27 @@ def test_two_that_answer_each_other_keep_in_step_and_independent_ones_do_not() -
     assert people.kept_in_step([i % 2 == 0 for i in range(30)]) == pytest.approx(30 * math.log(2))
     apart = sorted(people.kept_in_step([rng.random() < 0.5 for _ in range(60)]) for _ in range(99))
     assert apart[94] < 5
+
+
+def test_who_waits_for_an_answer_never_writes_while_one_is_on_its_way() -> None:
+    rng = random.Random(7)
+    at, mine, theirs = 0.0, [], []
+    for _ in range(30):
+        mine.append(at)
+        theirs.append(at + 40 * rng.lognormvariate(0, 0.2))
+        at = theirs[-1] + 60 * rng.lognormvariate(0, 0.5)
+    assert people.held_back(mine, theirs) == pytest.approx(4)
+
+
+def test_who_writes_at_random_writes_before_the_answer_as_often_as_after_it() -> None:
+    told = []
+    for seed in range(30):
+        rng = random.Random(seed)
+        mine = times_of([rng.expovariate(0.01) for _ in range(30)])
+        told.append(people.held_back(mine, sorted(t + 40 * rng.lognormvariate(0, 0.2) for t in mine)))
+    assert sorted(told)[24] < 1
+
+
+@pytest.mark.parametrize(("mine", "theirs"), [([], []), ([1.0], [2.0]), ([5.0, 5.0, 5.0], [5.0]), ([1.0, 2.0, 3.0], [])])
+def test_holding_back_needs_time_to_tell(mine: list[float], theirs: list[float]) -> None:
+    assert people.held_back(mine, theirs) == 0

@@ -1,0 +1,43 @@
+"""What subjects tell of who answers whom."""
+
+from __future__ import annotations
+
+import pytest
+
+from maillog_forensics import subjects
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "Re: Bestellung 7",
+        "AW: AW: Termin",
+        "SV: hej",
+        "Re[2]: prices",
+        "回复：你好",
+        "Automatic reply: Ticket 5",
+        "Auto: Question 1",
+    ],
+)
+def test_what_programs_put_before_the_subject_of_an_answer(subject: str) -> None:
+    assert subjects.is_answer(subject)
+
+
+@pytest.mark.parametrize("subject", ["", "Report of 2026-11-02", "Result: 7 of 8", "Reminder: invoice 12", "Fwd: look at this"])
+def test_what_is_no_answer_by_its_subject(subject: str) -> None:
+    assert not subjects.is_answer(subject)
+
+
+def test_a_stack_of_prefixes_that_grows_turn_by_turn_tells_most() -> None:
+    mine = [f"{'Re: ' * (2 * n + 2)}order" for n in range(6)]
+    theirs = [f"{'Re: ' * (2 * n + 1)}order" for n in range(6)]
+    prefixed = subjects.answering((m, "order") for m in ["Re: order"] * 6)
+    assert subjects.answering(zip(mine, theirs)) > prefixed > 0
+
+
+def test_few_subjects_none_at_all_and_those_of_a_program_tell_nothing() -> None:
+    assert subjects.answering([("Re: a", "a")] * 2) == 0
+    assert subjects.answering([(None, None)] * 40) == 0
+    assert subjects.answering([(f"Alarm {n}", f"Re: Alarm {n - 1}") for n in range(40)]) == 0
+    half = [("Re: disk full", "Ticket 7")] * 10 + [("disk full on db1", "Ticket 8")] * 10
+    assert subjects.answering(half) == 0
