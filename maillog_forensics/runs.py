@@ -12,6 +12,9 @@ MAX_TURN = 2
 PAUSE, PAUSE_S = 30, 600.0
 """… and so does one that pauses so many times longer than usual, and longer than so many seconds."""
 
+STRAY = 0.15
+"""Part of a run's messages, at either end, that need not be of what it is a part of."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -66,9 +69,14 @@ def _of_length(table: pl.DataFrame, least: int) -> pl.DataFrame:
 
 
 def shapes(table: pl.DataFrame) -> pl.DataFrame:
-    """run, sender, recipient, n, begin, end: one row for each run of a table of `cut`."""
+    """run, sender, recipient, n, begin, end: one row for each run of a table of `cut`; a stray message long before or after makes it no longer."""
+    us = pl.col("us")
     return table.group_by("run").agg(
-        pl.col("sender").first(), pl.col("recipient").first(), n=pl.len(), begin=pl.col("us").min(), end=pl.col("us").max()
+        pl.col("sender").first(),
+        pl.col("recipient").first(),
+        n=pl.len(),
+        begin=us.quantile(STRAY, "nearest").cast(pl.Int64),
+        end=us.quantile(1 - STRAY, "nearest").cast(pl.Int64),
     )
 
 
