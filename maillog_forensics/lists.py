@@ -29,6 +29,8 @@ class ListParameters:
     """Posts of one responder, each after a copy."""
     min_ratio: float = 0.6
     """Part of the copies that an unmarked responder answers; people answer few."""
+    min_sent_on: float = 0.3
+    """Part of a responder's posts that reach others: what comes to a list's return address, or is held for approval, makes no loop."""
     at_once_s: float = 30.0
     """Ten posts at such a median lag are no person's, even where a counter or a queue leaves many copies without an answer."""
     together_nats: float = 28.0
@@ -128,6 +130,11 @@ def _copies(graph: Graph, mail: Mail, parameters: ListParameters) -> pl.DataFram
     return both.join(wide.select("list"), on="list", how="semi").with_columns(second=pl.col("at").dt.epoch("us") / 1e6)
 
 
+def _sent_on(posts: pl.DataFrame, copies: pl.DataFrame) -> float:
+    """Part of some posts of which the list made copies."""
+    return posts["logical"].is_in(copies["logical"].implode()).mean() or 0.0  # type: ignore[return-value]
+
+
 def _together(
     address: str, posts: pl.DataFrame, posters: list[str], parameters: ListParameters
 ) -> tuple[list[Step], list[tuple[str, float | str, str, bool, str]]]:
@@ -163,7 +170,7 @@ def _examine(
     for poster in posters:
         mine = posts.filter(pl.col("sender") == poster).sort("second")
         received = copies.filter(pl.col("member") == poster).sort("second")
-        if received.is_empty():
+        if received.is_empty() or _sent_on(mine, copies) < parameters.min_sent_on:
             continue
         caused = mine.join_asof(
             received.select("second", came="second"),

@@ -46,6 +46,8 @@ class PairParameters:
     """Against a program that writes at random and is acknowledged: it may write more often than people, but waits for no answer."""
     program_at_once_nats: float = 1.0
     """The same where its waits are those of a machine that answers at once."""
+    held_back_most: float = 4.0
+    """What holding back while nothing is owed tells at most, since programs space their mails too."""
     own_pace_nats: float = -2.5
     """Against a program that writes at a pace of its own: where its wait is much the longer one, the two can hardly be told."""
     ignored_nats: float = 0.7
@@ -82,6 +84,8 @@ class _Side:
     lags_s: list[float]
     steady: float
     """Nats against people's answering times."""
+    waits: float
+    """Nats for waiting for what comes in, against writing by chance."""
     pace: float
     """Nats for writing because of what came in, against a pace of its own."""
     sizes: float
@@ -89,11 +93,17 @@ class _Side:
     grows: float
     """Nats for answering what it quotes."""
     held_back: float
-    """Nats for never writing while an answer is on its way."""
+    """Nats for writing only as long as it owes answers."""
     subjects: float
     """Nats for answering by its subjects."""
     ignored: int
     """Answers of the other's that it left alone at other times."""
+    picked: float
+    """Nats that the choice of the stretch is worth: one of so many as long in the history of the two."""
+
+    def is_machine(self, parameters: PairParameters) -> bool:
+        """Whether its answers look like those of a machine, which anybody's mail may have set off."""
+        return self.answers_at_once(parameters) or max(self.steady, self.waits) >= parameters.steady_nats
 
     def answers_at_once(self, parameters: PairParameters) -> bool:
         """Whether it is taken for a machine because it answers quickly."""
@@ -166,7 +176,7 @@ def _side(
     theirs = [k for k in span if data["up"][k] is not side]
     times, second = [data["second"][k] for k in mine], data["second"]
     lags_s = [second[b] - second[a] for a, b in pairwise(span) if data["up"][a] is not side and data["up"][b] is side]
-    steady = people.against_people(lags_s)
+    steady, waiting = people.against_people(lags_s), people.against_chance(lags_s)
     pace = people.against_own_pace(times, [second[k] for k in theirs])
     if not one_at_a_time:
         asked = [second[k] for k in theirs]
@@ -176,7 +186,7 @@ def _side(
             pace = max(pace, people.aligned_against_own_pace(aligned, times))
         # the sum of several gaps of one's own looks even as well: waits for what came in explain the times better than one's own gaps do
         waits = [v for v in (aligned, rhythm.in_turn(asked, times)) if v and people.aligned_against_own_pace(v, times) >= 0]
-        lags_s = max((lags_s, *waits), key=people.against_chance)
+        waiting, lags_s = max([(waiting, lags_s), *((people.against_chance(v) / _at_a_time(v, times), v) for v in waits)])
     to_daemon = target.startswith(_DAEMONS)  # people don't write there again and again
     signs = len(mine) if to_daemon else sum(data["is_automatic"][k] or data["is_linked"][k] for k in mine)
     step = Step(
@@ -193,13 +203,20 @@ def _side(
         signs >= parameters.marked_share * len(mine),
         lags_s,
         max(0.0, steady),
+        waiting,
         pace,
         people.even_sizes([data["size"][k] for k in mine]),
         people.growing_sizes([data["size"][k] for k in mine]),
-        people.held_back(times, [second[k] for k in theirs]) if one_at_a_time else 0.0,
+        people.held_back([second[k] for k in span], [bool(data["up"][k]) for k in span], side),
         subjects.answering(_turns(side, data, span)),
         _ignored(side, data, span),
+        math.log(len(data["row"]) / len(span)),
     )
+
+
+def _at_a_time(lags_s: list[float], times: list[float]) -> float:
+    """How many of its messages a lag spans: so many lags that follow each other are made of the same gaps, and tell as much as one."""
+    return 1 + sum(lags_s) / len(lags_s) * (len(times) - 1) / max(1.0, times[-1] - times[0])
 
 
 def _ignored(side: bool, data: dict[str, list[Any]], span: list[int]) -> int:
@@ -248,10 +265,9 @@ def _explanations(
     for x, y in (sides, sides[::-1]):
         if x.is_marked:
             yield _as_notifier(x, parameters) if both_marked else None
-        elif y.is_marked or y.steady >= parameters.steady_nats or y.answers_at_once(parameters):
+        elif y.is_marked or y.is_machine(parameters):
             yield _as_person(x, parameters)
-            if one_at_a_time or x.ignored > parameters.ignored_free:
-                yield _as_program(x, parameters)
+            yield _as_program(x, parameters)
 
 
 def _as_people(times: list[float], up: list[bool], sides: list[_Side], parameters: PairParameters) -> _Explanation | None:
@@ -272,9 +288,7 @@ def _as_people(times: list[float], up: list[bool], sides: list[_Side], parameter
 
 def _as_person(x: _Side, parameters: PairParameters) -> _Explanation:
     """A person `x` who writes of his own accord, and is acknowledged."""
-    nats = (
-        people.rarity(x.step.times, None, people.ONE_WAY) + people.against_chance(x.lags_s) + x.sizes - _left_alone(x, parameters)
-    )
+    nats = people.rarity(x.step.times, None, people.ONE_WAY) + x.waits + x.sizes - _left_alone(x, parameters)
     words = said(
         "%(who)s wrote %(n)s times, in the median %(s)s s after what it received: steadier than by chance",
         who=x.step.origin,
@@ -286,17 +300,16 @@ def _as_person(x: _Side, parameters: PairParameters) -> _Explanation:
 
 def _as_program(x: _Side, parameters: PairParameters) -> _Explanation:
     """A program `x` that writes when something happens, alarms or orders, and is acknowledged: as often as it likes."""
-    waits = people.against_chance(x.lags_s)
     signs = (
         (
-            waits,
+            x.waits,
             said(
                 "%(who)s waits for what it receives: its waits are steadier than those of a program at random", who=x.step.origin
             ),
         ),
         (x.grows, said("%(who)s quotes what it receives: its messages grow", who=x.step.origin)),
         (
-            x.held_back,
+            min(x.held_back, parameters.held_back_most),
             said("%(who)s did not write while an answer was on its way, as a program at random would", who=x.step.origin),
         ),
         (x.subjects, said("%(who)s answers: its subjects are made from others", who=x.step.origin)),
@@ -311,7 +324,8 @@ def _as_program(x: _Side, parameters: PairParameters) -> _Explanation:
 
 
 def _left_alone(x: _Side, parameters: PairParameters) -> float:
-    return parameters.ignored_nats * max(0, x.ignored - parameters.ignored_free)
+    """What speaks for his own accord elsewhere in the history: answers left alone, and that the stretch was picked from a long one."""
+    return parameters.ignored_nats * max(0, x.ignored - parameters.ignored_free) + x.picked
 
 
 def _as_notifier(x: _Side, parameters: PairParameters) -> _Explanation | None:
@@ -322,7 +336,7 @@ def _as_notifier(x: _Side, parameters: PairParameters) -> _Explanation | None:
         "%(who)s waits for what it receives: its waits are steadier than those of a program at random", who=x.step.origin
     )
     return (
-        people.against_chance(x.lags_s),
+        x.waits,
         parameters.notifier_nats,
         said("notifications of other messages, each answered"),
         words,

@@ -57,8 +57,8 @@ _SAME_BY_DESIGN, _SAME_BY_CHANCE = 0.8, 0.04
 _GROWS = 0.95
 """How often a mail is larger than the one before where each quotes the other; any other mails are in half of the cases at most."""
 _SIZES_TELL = 4.0
-_CROSSING, _HELD_BACK_TELLS = 0.03, 4.0
-"""How often a loop's answers are crossed by other mail; and what the lack of such tells at most, since programs space their mails too."""
+_CROSSING = 0.05
+"""How many of a party's messages are not of the loop."""
 _ROOT_2PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -156,26 +156,28 @@ def _evener(waits: Sequence[float], periods: Sequence[float]) -> float:
     return answering - own
 
 
-def held_back(mine: Sequence[float], theirs: Sequence[float]) -> float:
-    """Nats, up to 4, for never writing while an answer is on its way, as one who waits for it must, against writing at random.
+def held_back(times: Sequence[float], directions: Sequence[bool], side: bool) -> float:
+    """Nats for a side that writes only as long as it owes answers, and the more of them the more often, against writing whenever it likes.
 
-    At random, mail falls into the times between a message and its answer as often as into others of the same length.
+    In a loop a constant number of messages is on its way, each owed an answer by one of the two: who has answered all waits.
+    Whoever writes of his own accord writes as often while all that he wrote is unanswered, and in bursts above all then.
+
+    Parameters
+    ----------
+    times, directions
+        Seconds, ascending, and which of the two wrote.
+    side
+        The direction of the one who is judged.
     """
-    j, awaited, early = 0, 0.0, 0
-    for at, after in itertools.pairwise(mine):
-        while j < len(theirs) and theirs[j] <= at:
-            j += 1
-        if j == len(theirs):
-            break
-        awaited += min(theirs[j], after) - at
-        early += theirs[j] > after
-    whole = mine[-1] - mine[0] if mine else 0.0
-    if whole <= 0:
+    unanswered = list(itertools.accumulate((1 if up is side else -1 for up in directions), initial=0))
+    most = max(unanswered)
+    owed = [most - n for n in unanswered[1:]]
+    time = sum(n * (after - before) for n, (before, after) in zip(owed, itertools.pairwise(times)))
+    if time <= 0 or len(times) < 3:
         return 0.0
-    expected, strays = (len(mine) - 1) * awaited / whole, _CROSSING * (len(mine) - 1)
-    if expected <= strays:
-        return 0.0
-    return min(max(0.0, expected - strays + early * math.log(strays / expected)), _HELD_BACK_TELLS)
+    usual = time / (times[-1] - times[0])
+    writes = [before for before, up in zip(owed, directions[1:]) if up is side]
+    return sum(math.log((1 - _CROSSING) * n / usual + _CROSSING) for n in writes)
 
 
 def even_sizes(sizes: Sequence[int | None]) -> float:

@@ -76,25 +76,34 @@ def test_two_that_answer_each_other_keep_in_step_and_independent_ones_do_not() -
     assert apart[94] < 5
 
 
-def test_who_waits_for_an_answer_never_writes_while_one_is_on_its_way() -> None:
+def merged(mine: list[float], theirs: list[float]) -> tuple[list[float], list[bool]]:
+    rows = sorted([(t, True) for t in mine] + [(t, False) for t in theirs])
+    return [t for t, _ in rows], [up for _, up in rows]
+
+
+@pytest.mark.parametrize("in_flight", [1, 3])
+def test_who_answers_writes_while_he_owes_answers(in_flight: int) -> None:
     rng = random.Random(7)
-    at, mine, theirs = 0.0, [], []
-    for _ in range(30):
-        mine.append(at)
-        theirs.append(at + 40 * rng.lognormvariate(0, 0.2))
-        at = theirs[-1] + 60 * rng.lognormvariate(0, 0.5)
-    assert people.held_back(mine, theirs) == pytest.approx(4)
+    mine, theirs = [], []
+    for _ in range(in_flight):
+        at = rng.uniform(0, 100)
+        for _ in range(30):
+            mine.append(at)
+            theirs.append(at + 40 * rng.lognormvariate(0, 0.2))
+            at = theirs[-1] + 60 * rng.lognormvariate(0, 0.5)
+    assert people.held_back(*merged(mine, theirs), True) > 4
+    assert people.held_back(*merged(mine, theirs), False) > 4
 
 
-def test_who_writes_at_random_writes_before_the_answer_as_often_as_after_it() -> None:
+def test_who_writes_at_random_writes_as_often_while_nothing_is_owed() -> None:
     told = []
     for seed in range(30):
         rng = random.Random(seed)
         mine = times_of([rng.expovariate(0.01) for _ in range(30)])
-        told.append(people.held_back(mine, sorted(t + 40 * rng.lognormvariate(0, 0.2) for t in mine)))
+        told.append(people.held_back(*merged(mine, [t + 40 * rng.lognormvariate(0, 0.2) for t in mine]), True))
     assert sorted(told)[24] < 1
 
 
-@pytest.mark.parametrize(("mine", "theirs"), [([], []), ([1.0], [2.0]), ([5.0, 5.0, 5.0], [5.0]), ([1.0, 2.0, 3.0], [])])
+@pytest.mark.parametrize(("mine", "theirs"), [([], []), ([1.0], [2.0]), ([5.0, 5.0, 5.0], [5.0])])
 def test_holding_back_needs_time_to_tell(mine: list[float], theirs: list[float]) -> None:
-    assert people.held_back(mine, theirs) == 0
+    assert people.held_back(*merged(mine, theirs), True) == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tests.generator import loops
 from tests.generator.people import answer_time
 from tests.generator.places import Stage
 from tests.generator.responders import MailingList, Responder, spread
@@ -45,6 +46,22 @@ def tickets(stage: Stage) -> None:
     world.benign.append(f"ticket system {desk} confirms each mail once")
 
 
+def alarms(stage: Stage) -> None:
+    """A monitor that writes in bursts to a desk, which acknowledges every mail; nobody reads the acknowledgements."""
+    world, rng = stage.world, stage.rng
+    monitor, desk = f"alarms@{stage.ours[-1].domains[0]}", f"desk@{stage.ours[0].domains[0]}"
+    lag, n = spread(rng, 1, 40), 0
+    world.habit(desk, Responder(world, desk, lag, rng.uniform(0.05, 0.3), rng.random() < 0.4, "client", prefix="[#] "))
+    for _ in range(rng.randint(8, 30)):
+        at, pace = rng.uniform(world.start, world.end), spread(rng, 10, 300)
+        for _ in range(rng.randint(1, 14)):
+            world.submit(
+                Mail(monitor, (desk,), size=1200 + rng.randint(-30, 30), subject=f"PROBLEM {n}", kind="monitor", by="script"), at
+            )
+            at, n = at + rng.expovariate(1 / pace), n + 1
+    world.benign.append(f"{n} alarms of {monitor} in bursts, each acknowledged")
+
+
 def crossing_monitors(stage: Stage) -> None:
     """Two cron jobs in opposite directions with one period."""
     a, b = (f"monitor@{stage.ours[0].domains[0]}", f"nagios@{stage.ours[-1].domains[0]}")
@@ -80,8 +97,8 @@ def newsletter(stage: Stage) -> None:
     world.benign.append("newsletter with a return address for each reader")
 
 
-def discussion(stage: Stage) -> None:
-    """A mailing list: people discuss, and a digest goes out."""
+def discussion(stage: Stage) -> tuple[str, list[str]]:
+    """A mailing list: people discuss, and a digest goes out; its address and members."""
     world, rng, crowd = stage.world, stage.rng, stage.crowd
     host = next((h for h in stage.ours if h.mta.name != "exchange"), stage.ours[0])
     address = f"forum@{host.domains[0]}"
@@ -104,21 +121,30 @@ def discussion(stage: Stage) -> None:
     digest = Mail(address, tuple(members), f"forum-bounces@{host.domains[0]}", 30_000, "Forum digest", "list", by="script")
     world.submit(digest, rng.uniform(world.start, world.end))
     world.benign.append(f"discussion among people on {address}")
+    return address, members
+
+
+def bounce_answerers(stage: Stage) -> None:
+    """A busy list, and members whose machines answer every copy to its return address, where nobody sends anything on."""
+    world, rng, crowd = stage.world, stage.rng, stage.crowd
+    address, members = discussion(stage)
+    away = rng.sample(members, rng.randint(1, 3))
+    for member in away:
+        crowd.leave(member)
+        style = rng.choice(("script", "client"))
+        world.habit(
+            member, Responder(world, member, spread(rng, 2, 60), 0.2, style=style, answers_null=False, answers_return_path=True)
+        )
+    for k in range(rng.randint(10, 40)):
+        author = rng.choice([m for m in members if m not in away])
+        world.submit(crowd.write(author, (address,), f"Topic {k}"), crowd.moment())
+    world.benign.append(f"machines that answer the return address of {address}")
 
 
 def greylisting(stage: Stage) -> None:
     """A server puts off every first try; the second one, minutes later, gets through."""
     world, rng, peer = stage.world, stage.rng, stage.rng.choice(stage.outside)
-    known: set[tuple[str, str]] = set()
-
-    def gate(host: Host, stay: Stay, target: str, now: float) -> str | None:
-        key = (stay.sender_out, target)
-        if host is not peer or key in known:
-            return None
-        known.add(key)
-        return "greylist"
-
-    world.gates.append(gate)
+    loops.greylist(stage, {peer})
     for _ in range(rng.randint(25, 60)):
         author = stage.crowd.someone(stage.ours[0])
         world.submit(stage.crowd.write(author, (stage.crowd.someone(peer),)), stage.crowd.moment())
@@ -251,10 +277,10 @@ def closed_tickets(stage: Stage) -> None:
     world.benign.append(f"{desk} and absence notices, each answers once")
 
 
-LOOKALIKES: dict[str, Callable[[Stage], None]] = {
+LOOKALIKES: dict[str, Callable[[Stage], object]] = {
     f.__name__: f
     for f in (
-        tickets, crossing_monitors, echo_probe, newsletter, discussion, greylisting, receipts, orders, long_chat, absences, reply_all,
+        tickets, alarms, crossing_monitors, echo_probe, newsletter, discussion, bounce_answerers, greylisting, receipts, orders, long_chat, absences, reply_all,
         pop_collector, single_bounces, same_message_id, closed_tickets,
     )
 }  # fmt: skip

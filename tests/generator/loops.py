@@ -6,7 +6,7 @@ are null, and the answers drown in other mail.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from tests.generator.places import Stage
@@ -128,6 +128,7 @@ def _circle(
     backlog: tuple[float, float] = (0.0, 60.0),
     prefix: str = "Re: ",
     kind: str = "auto_response",
+    answers: tuple[int, ...] = (1,),
 ) -> Loop:
     """Responders, each of which writes to the next; with two of them, each answers the author."""
     rng = stage.rng
@@ -155,10 +156,13 @@ def _circle(
                 size=rng.randint(400, 4000),
                 growth=growth,
                 loop=loop if stage.goes_on else None,
+                answers=answers[i % len(answers)],
             ),
         )
     for host in set(hosts) if not stage.goes_on else ():
         host.backlog = backlog
+    if stage.is_hard and not stage.goes_on and rng.random() < 0.2:
+        greylist(stage, {rng.choice(hosts) for _ in range(2)})
     for k in range(in_flight):
         author = members[-1] if size == 2 or rng.random() < 0.5 else stage.crowd.someone(stage.ours[-1])
         _seed(stage, loop, author, members[0], stage.facts["t0"], k)
@@ -170,6 +174,21 @@ def _circle(
     _visitors(stage, members)
     stage.facts |= {"in_flight": in_flight, "lag_s": [round(x, 1) for x in lag], "answers_planned": n}
     return loop
+
+
+def greylist(stage: Stage, hosts: Collection[Host]) -> None:
+    """Some servers put off the first try of each sender to each recipient."""
+    known: set[tuple[str, str]] = set()
+
+    def gate(host: Host, stay: Stay, target: str, now: float) -> str | None:
+        key = (stay.sender_out, target)
+        if host not in hosts or key in known:
+            return None
+        known.add(key)
+        return "greylist"
+
+    stage.world.gates.append(gate)
+    stage.facts["greylisting"] = sorted(host.name for host in hosts)
 
 
 def _uneven(stage: Stage) -> dict[str, Any]:
@@ -220,6 +239,13 @@ def pair_short(stage: Stage) -> Loop:
 def pair_growing(stage: Stage) -> Loop:
     """Each answer quotes the whole of the one before."""
     return _circle(stage, 2, growth=stage.rng.uniform(0.9, 1.0), **_uneven(stage))
+
+
+def pair_doubling(stage: Stage) -> Loop:
+    """One side or both answer everything twice, a rule beside an absence notice, so that each turn is twice as many."""
+    both = stage.rng.random() < 0.4
+    more = _uneven(stage) | {"backlog": (0.0, 60.0)}
+    return _circle(stage, 2, answers=(2, 2) if both else stage.rng.choice(((1, 2), (2, 1))), **more | {"count": (40, 300)})
 
 
 def ring_of_answers(stage: Stage) -> Loop:
@@ -406,6 +432,7 @@ HARD: dict[str, tuple[Callable[[Stage], Loop], int]] = {
     "pair_in_flight": (pair_in_flight, 2),
     "pair_slow": (pair_slow, 2),
     "pair_short": (pair_short, 2),
+    "pair_doubling": (pair_doubling, 2),
     "hub": (hub, 2),
     "ring_of_answers": (ring_of_answers, 4),
     "forwarding_srs": (forwarding_srs, 5),

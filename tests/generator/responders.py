@@ -20,7 +20,7 @@ class Responder:
     target: where answers go, the author of the mail unless given; then only what runs in the loop is answered. lag_s, sd: median
     lag and spread of its logarithm. growth: share of the answered mail that is quoted. style: script (a pipe, or a rule of the
     server), sieve (as script, without a trace of the pipe), autoreply, or client (a program that logs in). is_once: true for
-    well-behaved ones, who answer each author one time.
+    well-behaved ones, who answer each author one time. answers: how often each mail is answered. answers_return_path: to its envelope sender.
     """
 
     world: World
@@ -37,6 +37,8 @@ class Responder:
     size: int = 900
     growth: float = 0.0
     kind: str = "auto_reply"
+    answers: int = 1
+    answers_return_path: bool = False
     loop: Loop | None = None
     """Where it takes part in one loop only, whatever other loops send it."""
     known: set[str] = field(default_factory=set)
@@ -54,13 +56,14 @@ class Responder:
             return  # or it were another loop, that nobody labelled
         if self.is_once:
             self.known.add(mail.author)
-        when = now + self.lag_s * self.world.rng.lognormvariate(0.0, self.sd)
-        has_pipe = self.style in ("script", "autoreply") and when - now < PIPE_S and stay.host.mta.name != "exchange"
-        stay.open += has_pipe
-        self.world.at(when, self._answer, mail, stay, has_pipe)
+        for _ in range(self.answers):
+            when = now + self.lag_s * self.world.rng.lognormvariate(0.0, self.sd)
+            has_pipe = self.style in ("script", "autoreply") and when - now < PIPE_S and stay.host.mta.name != "exchange"
+            stay.open += has_pipe
+            self.world.at(when, self._answer, mail, stay, has_pipe)
 
     def _answer(self, now: float, mail: Mail, stay: Stay, has_pipe: bool) -> None:
-        rng, host, to = self.world.rng, stay.host, self.target or mail.author
+        rng, host, to = self.world.rng, stay.host, self.target or (stay.sender if self.answers_return_path else mail.author)
         loop = mail.loop
         if loop and loop.is_over:
             loop = None
