@@ -33,7 +33,7 @@ def is_daemonic() -> pl.Expr:
     return ((pl.col("from_box") == "") | pl.col("is_notification") | double).fill_null(False)
 
 
-def attribute(messages: pl.LazyFrame, deliveries: pl.LazyFrame) -> tuple[pl.DataFrame, pl.Series]:
+def attribute(messages: pl.LazyFrame, deliveries: pl.LazyFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Find the authors of the messages that bear none.
 
     Parameters
@@ -46,13 +46,13 @@ def attribute(messages: pl.LazyFrame, deliveries: pl.LazyFrame) -> tuple[pl.Data
     authors
         mid, author (NULL where nothing tells), is_notification, is_linked, is_inferred: one row for each such message.
     answers
-        mids of other messages that their author's responder program was seen to write.
+        mid of each other message that its author's responder program was seen to write, and asked: of the one it was run for.
     """
     narrow = messages.select(*NEEDED)
     open_ones = narrow.filter(is_daemonic()).collect()
     local = _by_responder(narrow, deliveries)
     mine = local.join(open_ones.select("mid"), on="mid", how="semi")
-    answers = local.join(open_ones.select("mid"), on="mid", how="anti").filter(pl.col("_local") == pl.col("from_box"))["mid"]
+    answers = local.join(open_ones.select("mid"), on="mid", how="anti").filter(pl.col("_local") == pl.col("from_box"))
     # Exchange logs the header's sender too: that of a rule's reply, which goes out with the null reverse-path
     from_header = (pl.col("mta") == "exchange") & pl.col("user").str.contains("@") & ~pl.col("is_notification")
     found = (
@@ -80,7 +80,7 @@ def attribute(messages: pl.LazyFrame, deliveries: pl.LazyFrame) -> tuple[pl.Data
         .drop("_told", "_note", "_header", "_linked", "_local")
     )
     found = _guessed(found, narrow, deliveries)
-    return found.select("mid", "author", "is_notification", "is_linked", "is_inferred"), answers
+    return found.select("mid", "author", "is_notification", "is_linked", "is_inferred"), answers.select("mid", "asked")
 
 
 def _guessed(found: pl.DataFrame, messages: pl.LazyFrame, deliveries: pl.LazyFrame) -> pl.DataFrame:
@@ -165,14 +165,14 @@ def _by_parent(open_ones: pl.DataFrame, messages: pl.LazyFrame, deliveries: pl.L
 
 
 def _by_responder(messages: pl.LazyFrame, deliveries: pl.LazyFrame) -> pl.DataFrame:
-    """mid, from_box, _local: the mailbox whose responder program was running on this very host when it was submitted there."""
+    """mid, from_box, _local, asked: the mailbox whose responder program was running on this very host when it was submitted there, and for what."""
     runs = (
         deliveries.filter(
             pl.col("transport").str.contains(RESPONDER_WORDS) | pl.col("diagnostic").str.starts_with("delivered to command")
         )
         .select("mid", "to_box", at="last")
         .join(messages.select("mid", "host_key"), on="mid")
-        .select("host_key", "to_box", "at")
+        .select("host_key", "to_box", "at", asked="mid")
         .sort("at", "host_key", "to_box")
         .collect()
     )
@@ -187,7 +187,7 @@ def _by_responder(messages: pl.LazyFrame, deliveries: pl.LazyFrame) -> pl.DataFr
             runs, left_on="first", right_on="at", by="host_key", strategy="nearest", tolerance="3s", check_sortedness=False
         )
         .filter(pl.col("is_open") | (pl.col("from_box") == pl.col("to_box")))
-        .select("mid", "from_box", _local="to_box")
+        .select("mid", "from_box", "asked", _local="to_box")
         .drop_nulls("_local")
     )
 

@@ -7,7 +7,7 @@ reverse-path is bound to a mailbox by `authors`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 
@@ -51,11 +51,14 @@ class Graph:
         Names of the mailboxes, by their numbers.
     stays
         mid and logical: which stay in a queue belongs to which logical message.
+    answers
+        mid and asked: messages that a responder program was seen to write, and the stay of the one it was run for.
     """
 
     edges: pl.DataFrame
     boxes: pl.Series
     stays: pl.DataFrame
+    answers: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema={"mid": pl.UInt32, "asked": pl.UInt32}))
 
     def name(self, box: int) -> str:
         """The mailbox with this number."""
@@ -143,7 +146,7 @@ def build(mail: Mail) -> Graph:
             is_null=(pl.col("from_box") == "").fill_null(False),
             is_user=users,
             own=pl.when(pl.col("from_box") != "").then("from_box").cast(box).to_physical().cast(pl.UInt32),
-            has_parent=pl.col("parent").is_not_null() | pl.col("mid").is_in(answers.implode()),
+            has_parent=pl.col("parent").is_not_null() | pl.col("mid").is_in(answers["mid"].implode()),
         )
         .join(written.lazy(), on="mid", how="left")
         .join(stays.lazy(), on="mid", how="left")
@@ -168,7 +171,7 @@ def build(mail: Mail) -> Graph:
         block = pl.col("mid").is_between(begin, begin + BLOCK - 1)
         parts.append(told.filter(block).join(heads.filter(block), on="mid").select(*EDGES).collect())
     edges = _once(pl.concat(parts)).sort("sent", "mid", "recipient")
-    return Graph(schema.conform(edges, EDGES, "edges"), boxes, stays)
+    return Graph(schema.conform(edges, EDGES, "edges"), boxes, stays, answers)
 
 
 def _once(rows: pl.DataFrame) -> pl.DataFrame:

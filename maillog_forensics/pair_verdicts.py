@@ -65,6 +65,8 @@ class PairParameters:
     """Who answers within this is taken for a machine, which anybody's mail may have set off."""
     steady_nats: float = 5.0
     """… and so is who answers this much more steadily than people."""
+    waiting_nats: float = 2.0
+    """… or at lags of its own, if not as steady."""
     max_wander: float = 0.2
     """With several messages in flight: standard deviation of the lags against the time between messages."""
     alternating: float = 0.75
@@ -103,7 +105,11 @@ class _Side:
 
     def is_machine(self, parameters: PairParameters) -> bool:
         """Whether its answers look like those of a machine, which anybody's mail may have set off."""
-        return self.answers_at_once(parameters) or max(self.steady, self.waits) >= parameters.steady_nats
+        return (
+            self.answers_at_once(parameters)
+            or self.steady >= parameters.steady_nats
+            or people.against_chance(self.lags_s) >= parameters.waiting_nats
+        )
 
     def answers_at_once(self, parameters: PairParameters) -> bool:
         """Whether it is taken for a machine because it answers quickly."""

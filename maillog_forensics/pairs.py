@@ -72,7 +72,7 @@ def find_pairs(
     search.truncated = max(0, keys.height - parameters.max_pairs)
     pairs = table.join(keys.head(parameters.max_pairs), on="key", how="semi", maintain_order="left")
     facts = graph.edges[pairs["row"]].select("mid", "is_null", "is_automatic", "is_linked", "is_notification")
-    pairs = _with_looks(pl.concat([pairs, facts], how="horizontal"), mail)
+    pairs = _with_looks(_linked_to_each_other(pl.concat([pairs, facts], how="horizontal"), graph, mail), mail)
     stretches = striking.sort("scale", "begin", descending=[True, False]).partition_by("key", as_dict=True)
     loops: list[Loop] = []
     for (key,), part in pairs.partition_by("key", as_dict=True, maintain_order=True).items():
@@ -84,6 +84,24 @@ def find_pairs(
         ]
         loops += _examine_pair(names, data, spans, parameters, search)
     return loops, search
+
+
+def _linked_to_each_other(pairs: pl.DataFrame, graph: Graph, mail: Mail | None) -> pl.DataFrame:
+    """The same, linked only where the parent is a message of the other of the two: what a list sends on has a parent by anybody."""
+    if mail is None or not pairs["is_linked"].any():
+        return pairs
+    linked = (
+        pairs.lazy()
+        .filter("is_linked")
+        .select("row", "mid", other=pl.when("up").then(pl.col("key") % (1 << 32)).otherwise(pl.col("key") // (1 << 32)))
+    )
+    told_parents = mail.messages.lazy().select("mid", pl.col("parent").cast(pl.UInt32)).drop_nulls()
+    parents = pl.concat([told_parents, graph.answers.lazy().select("mid", parent="asked")])
+    born = linked.join(parents, on="mid").join(graph.stays.lazy().select(parent="mid", logical="logical"), on="parent")
+    authors = graph.edges.lazy().select("logical", author=pl.col("sender").cast(pl.UInt64)).unique()
+    told = born.join(authors, on="logical").group_by("row").agg(is_own=(pl.col("author") == pl.col("other")).any())
+    strangers = told.filter(~pl.col("is_own")).select("row").collect()["row"]
+    return pairs.with_columns(is_linked=pl.col("is_linked") & ~pl.col("row").is_in(strangers.implode()))
 
 
 def _with_looks(pairs: pl.DataFrame, mail: Mail | None) -> pl.DataFrame:
