@@ -184,15 +184,14 @@ def _side(
     lags_s = [second[b] - second[a] for a, b in pairwise(span) if data["up"][a] is not side and data["up"][b] is side]
     steady, waiting = people.against_people(lags_s), people.against_chance(lags_s)
     pace = people.against_own_pace(times, [second[k] for k in theirs])
-    if not one_at_a_time:
-        asked = [second[k] for k in theirs]
-        aligned, wander = rhythm.align(asked, times) or ([], math.inf)
-        if wander <= parameters.max_wander:  # people's bursts, aligned first to first, look steadier than they are
-            steady = max(steady, people.against_people(aligned))
-            pace = max(pace, people.aligned_against_own_pace(aligned, times))
-        # the sum of several gaps of one's own looks even as well: waits for what came in explain the times better than one's own gaps do
-        waits = [v for v in (aligned, rhythm.in_turn(asked, times)) if v and people.aligned_against_own_pace(v, times) >= 0]
-        waiting, lags_s = max([(waiting, lags_s), *((people.against_chance(v) / _at_a_time(v, times), v) for v in waits)])
+    asked = [second[k] for k in theirs]
+    aligned, wander = rhythm.align(asked, times) or ([], math.inf)
+    if not one_at_a_time and wander <= parameters.max_wander:  # people's bursts, aligned first to first, look steadier than they are
+        steady = max(steady, people.against_people(aligned))
+        pace = max(pace, people.aligned_against_own_pace(aligned, times))
+    # the sum of several gaps of one's own looks even as well: waits for what came in explain the times better than one's own gaps do
+    in_turn = [v for v in (aligned, rhythm.in_turn(asked, times)) if v and people.aligned_against_own_pace(v, times) >= 0]
+    waiting, lags_s = max([(waiting, lags_s), *((people.against_chance(v) / _at_a_time(v, times), v) for v in in_turn)])
     to_daemon = target.startswith(_DAEMONS)  # people don't write there again and again
     signs = len(mine) if to_daemon else sum(data["is_automatic"][k] or data["is_linked"][k] for k in mine)
     step = Step(
