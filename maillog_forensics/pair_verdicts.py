@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any, Literal
 
-from maillog_forensics import people, phase, rhythm, subjects
+from maillog_forensics import doubling, people, phase, rhythm, subjects
 from maillog_forensics.findings import LookAlike, LoopType
 from maillog_forensics.language import mark, said
 from maillog_forensics.loops import Loop, Step
@@ -169,6 +169,42 @@ def judge(names: tuple[str, str], data: dict[str, list[Any]], span: list[int], p
     return _loop(names, data, span, sides, factors, looks, parameters)
 
 
+def judge_growing(names: tuple[str, str], data: dict[str, list[Any]], span: list[int]) -> Loop | None:
+    """The loop in one stretch of a pair's history that grows with each turn; None where there is none."""
+    span = [k for k in span if not data["is_notification"][k]]
+    found = doubling.find([data["second"][k] for k in span], [bool(data["up"][k]) for k in span])
+    if found is None:
+        return None
+    span, steps = span[found.begin :], []
+    members = names if found.first else names[::-1]
+    for side, origin, target, lags in zip((found.first, not found.first), members, members[::-1], found.lags):
+        mine = [k for k in span if data["up"][k] is side]
+        nulls, linked = (sum(data[name][k] for k in mine) for name in ("is_null", "is_linked"))
+        signs = sum(data["is_automatic"][k] or data["is_linked"][k] for k in mine)
+        steps.append(Step(origin, target, [data["second"][k] for k in mine], lags, nulls, signs, linked))
+    spread = max(lags.spread for lags in found.lags)
+    words = said(
+        "%(a)s answers each message %(m)s times and %(b)s %(n)s times, each after a time of its own: every turn is %(factor)s times as many",
+        a=members[0],
+        b=members[1],
+        m=found.answers[0],
+        n=found.answers[1],
+        factor=found.answers[0] * found.answers[1],
+    )
+    factors: list[tuple[str, float | str, str, bool, str]] = [
+        (said("growing from turn to turn"), round(spread, 2), f"<= {doubling.SPREAD:g}", True, words)
+    ]
+    name = said("program whose mails are acknowledged")
+    look = LookAlike(name=name, ruled_out=True, reason=said("acknowledgements do not make further messages, after a steady time"))
+    linked = any(s.linked >= 0.6 * len(s.times) for s in steps)
+    period = sum(lags.median_s for lags in found.lags)
+    rows = [data["row"][k] for k in span]
+    level: Literal["proven", "likely"] = "proven" if linked else "likely"
+    return Loop(
+        LoopType.AUTO_RESPONSE, members, rows, steps, level, 0.9, factors, [look], turns=round(found.turns), period_s=period
+    )
+
+
 def _side(
     names: tuple[str, str],
     side: bool,
@@ -186,7 +222,9 @@ def _side(
     pace = people.against_own_pace(times, [second[k] for k in theirs])
     asked = [second[k] for k in theirs]
     aligned, wander = rhythm.align(asked, times) or ([], math.inf)
-    if not one_at_a_time and wander <= parameters.max_wander:  # people's bursts, aligned first to first, look steadier than they are
+    if (
+        not one_at_a_time and wander <= parameters.max_wander
+    ):  # people's bursts, aligned first to first, look steadier than they are
         steady = max(steady, people.against_people(aligned))
         pace = max(pace, people.aligned_against_own_pace(aligned, times))
     # the sum of several gaps of one's own looks even as well: waits for what came in explain the times better than one's own gaps do

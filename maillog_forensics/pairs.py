@@ -15,9 +15,10 @@ import polars as pl
 
 from maillog_forensics import people, rhythm
 from maillog_forensics.correlate import Mail
+from maillog_forensics.findings import LoopType
 from maillog_forensics.graph import Graph
 from maillog_forensics.loops import Loop
-from maillog_forensics.pair_verdicts import PairParameters, judge
+from maillog_forensics.pair_verdicts import PairParameters, judge, judge_growing
 
 _COLUMNS = ("row", "second", "up", "is_null", "is_automatic", "is_linked", "is_notification", "size", "subject")
 _SLACK = 0.6
@@ -211,7 +212,8 @@ def _examine_pair(
         first, last = at[loop.rows[0]], at[loop.rows[-1]]
         if loop.verdict == "loop":
             first, last = _with_the_rest(first, last, data, taken)
-            loop.rows = data["row"][first : last + 1]
+            notices = loop.type is not LoopType.NOTIFICATION  # those of answers that were refused when it broke are no part of it
+            loop.rows = [data["row"][k] for k in range(first, last + 1) if not (notices and data["is_notification"][k])]
         else:
             search.set_aside[loop.verdict] = search.set_aside.get(loop.verdict, 0) + 1
         taken[first : last + 1] = [True] * (last + 1 - first)
@@ -259,7 +261,7 @@ def examine(names: tuple[str, str], data: dict[str, list[Any]], stretch: list[in
         if len(span) < parameters.min_marked or best:
             continue
         best = judge(names, data, span, parameters)
-    return best
+    return best or judge_growing(names, data, _without_ends(stretch, times))
 
 
 def _without_ends(stretch: list[int], times: list[float]) -> list[int]:
