@@ -6,6 +6,7 @@ comes a steady time after what it answers: the i-th message of a side answers th
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import product
 
@@ -21,6 +22,12 @@ A burst that is acknowledged twice has lags that grow with the burst: theirs is 
 _TURNS = 3.0
 _STRAYS = 12
 """Other mail before the first message of the loop."""
+_GROWS = 10.0
+"""Nats for times that grow denser at the rate that the lags and the number of answers make, against an even rate …"""
+_GROWS_EACH = 0.3
+"""… and so much of what a loop's times give in the mean."""
+_SLOWER = 0.7
+"""The rate that median lags make is that of a loop without late answers, and its last turn is broken off."""
 _EARLY_S = -2.0
 """Clocks and stamps may put an answer so long before its question."""
 
@@ -75,4 +82,15 @@ def _read(times: list[float], up: list[bool], begin: int, answers: tuple[int, in
     spreads = lags[0].spread, lags[1].spread
     if max(spreads) > SPREAD or sum(spreads) > SPREADS or turns < _TURNS:
         return None
+    got, expected = _growth(times, _SLOWER * math.log(answers[0] * answers[1]) * turns)
+    if got < max(_GROWS, _GROWS_EACH * expected):
+        return None
     return Doubling(begin, up[0], answers, (lags[0], lags[1]), turns)
+
+
+def _growth(times: list[float], powers: float) -> tuple[float, float]:
+    """Nats for times that grow denser `powers` e-fold from first to last against an even rate, and what such times give in the mean."""
+    whole = math.log(math.expm1(powers) / powers)
+    span = times[-1] - times[0]
+    got = sum(powers * (t - times[0]) / span for t in times) - len(times) * whole
+    return got, len(times) * (powers / -math.expm1(-powers) - 1 - whole)
