@@ -26,6 +26,8 @@ _GROWS = 10.0
 """Nats for times that grow denser at the rate that the lags and the number of answers make, against an even rate …"""
 _GROWS_EACH = 0.3
 """… and so much of what a loop's times give in the mean."""
+_EQUAL = 0.1
+"""Sides as even as that, one of which answers once, are a program in bursts and its acknowledgements."""
 _SLOWER = 0.7
 """The rate that median lags make is that of a loop without late answers, and its last turn is broken off."""
 _EARLY_S = -2.0
@@ -70,6 +72,8 @@ def _read(times: list[float], up: list[bool], begin: int, answers: tuple[int, in
     """A stretch read as a loop whose sides answer each message so often; None where the lags say otherwise."""
     mine, theirs = ([t for t, by in zip(times, up) if (by is up[0]) is own] for own in (True, False))
     if min(len(mine), len(theirs)) < _LEAST / 4:
+        return None
+    if min(answers) == 1 and abs(len(mine) - len(theirs)) <= _EQUAL * len(times):
         return None
     back = [t - theirs[i // answers[0]] for i, t in enumerate(mine[1:]) if i // answers[0] < len(theirs)]
     there = [t - mine[i // answers[1]] for i, t in enumerate(theirs) if i // answers[1] < len(mine)]
