@@ -11,7 +11,7 @@ from maillog_forensics.drafts import Draft
 from maillog_forensics.findings import Search
 from maillog_forensics.graph import Graph
 from maillog_forensics.language import said
-from maillog_forensics.pair_verdicts import PairParameters
+from maillog_forensics.pair_sides import PairParameters
 
 
 @dataclass

@@ -9,13 +9,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import product
+from typing import Any, Literal
 
 from maillog_forensics import rhythm
+from maillog_forensics.findings import LookAlike, LoopType
+from maillog_forensics.language import said
+from maillog_forensics.loops import Loop, Step
+from maillog_forensics.pair_sides import PairParameters
 
 _LEAST = 24
 _AT_ONCE = 3
 """More answers to each message than so many were not seen."""
-SPREAD, SPREADS = 0.5, 0.8
+_SPREAD, _SPREADS = 0.5, 0.8
 """How uneven the lags of one side and of both together may be (see `rhythm.Lags`).
 
 A burst that is acknowledged twice has lags that grow with the burst: theirs is 0.65 and more for two dozen messages."""
@@ -47,6 +52,42 @@ class Doubling:
     turns: float
 
 
+def judge(names: tuple[str, str], data: dict[str, list[Any]], span: list[int], parameters: PairParameters) -> Loop | None:
+    """The loop in one stretch of a pair's history that grows with each turn; None where there is none."""
+    span = [k for k in span if not data["is_notification"][k]]
+    found = find([data["second"][k] for k in span], [bool(data["up"][k]) for k in span])
+    if found is None:
+        return None
+    span, steps = span[found.begin :], []
+    members = names if found.first else names[::-1]
+    for side, origin, target, lags in zip((found.first, not found.first), members, members[::-1], found.lags):
+        mine = [k for k in span if data["up"][k] is side]
+        nulls, linked = (sum(data[name][k] for k in mine) for name in ("is_null", "is_linked"))
+        signs = sum(data["is_automatic"][k] or data["is_linked"][k] for k in mine)
+        steps.append(Step(origin, target, [data["second"][k] for k in mine], lags, nulls, signs, linked))
+    spread = max(lags.spread for lags in found.lags)
+    words = said(
+        "%(a)s answers each message %(m)s times and %(b)s %(n)s times, each after a time of its own: every turn is %(factor)s times as many",
+        a=members[0],
+        b=members[1],
+        m=found.answers[0],
+        n=found.answers[1],
+        factor=found.answers[0] * found.answers[1],
+    )
+    factors: list[tuple[str, float | str, str, bool, str]] = [
+        (said("growing from turn to turn"), round(spread, 2), f"<= {_SPREAD:g}", True, words)
+    ]
+    name = said("program whose mails are acknowledged")
+    look = LookAlike(name=name, ruled_out=True, reason=said("acknowledgements do not make further messages, after a steady time"))
+    linked = any(s.linked >= parameters.marked_share * len(s.times) for s in steps)
+    period = sum(lags.median_s for lags in found.lags)
+    rows = [data["row"][k] for k in span]
+    level: Literal["proven", "likely"] = "proven" if linked else "likely"
+    return Loop(
+        LoopType.AUTO_RESPONSE, members, rows, steps, level, 0.9, factors, [look], turns=round(found.turns), period_s=period
+    )
+
+
 def find(times: list[float], up: list[bool]) -> Doubling | None:
     """Find the growing loop in a stretch of mail between two mailboxes.
 
@@ -59,6 +100,8 @@ def find(times: list[float], up: list[bool]) -> Doubling | None:
     -------
     The reading with the steadiest lags, None where none is steady.
     """
+    if len(times) < _LEAST or 2 * times[len(times) // 2] <= times[0] + times[-1]:  # most of what grows is in its second half
+        return None
     readings = [
         reading
         for begin in range(min(_STRAYS, len(times) - _LEAST) + 1)
@@ -84,7 +127,7 @@ def _read(times: list[float], up: list[bool], begin: int, answers: tuple[int, in
         return None
     turns = (times[-1] - times[0]) / max(1.0, lags[0].median_s + lags[1].median_s)
     spreads = lags[0].spread, lags[1].spread
-    if max(spreads) > SPREAD or sum(spreads) > SPREADS or turns < _TURNS:
+    if max(spreads) > _SPREAD or sum(spreads) > _SPREADS or turns < _TURNS:
         return None
     got, expected = _growth(times, _SLOWER * math.log(answers[0] * answers[1]) * turns)
     if got < max(_GROWS, _GROWS_EACH * expected):
@@ -94,7 +137,7 @@ def _read(times: list[float], up: list[bool], begin: int, answers: tuple[int, in
 
 def _growth(times: list[float], powers: float) -> tuple[float, float]:
     """Nats for times that grow denser `powers` e-fold from first to last against an even rate, and what such times give in the mean."""
-    whole = math.log(math.expm1(powers) / powers)
+    whole = powers + math.log(-math.expm1(-powers)) - math.log(powers)
     span = times[-1] - times[0]
     got = sum(powers * (t - times[0]) / span for t in times) - len(times) * whole
     return got, len(times) * (powers / -math.expm1(-powers) - 1 - whole)

@@ -13,12 +13,13 @@ from typing import Any
 
 import polars as pl
 
-from maillog_forensics import people, rhythm
+from maillog_forensics import doubling, people, rhythm
 from maillog_forensics.correlate import Mail
 from maillog_forensics.findings import LoopType
 from maillog_forensics.graph import Graph
 from maillog_forensics.loops import Loop
-from maillog_forensics.pair_verdicts import PairParameters, judge, judge_growing
+from maillog_forensics.pair_sides import PairParameters
+from maillog_forensics.pair_verdicts import judge
 
 _COLUMNS = ("row", "second", "up", "is_null", "is_automatic", "is_linked", "is_notification", "size", "subject")
 _SLACK = 0.6
@@ -98,9 +99,10 @@ def _linked_to_each_other(pairs: pl.DataFrame, graph: Graph, mail: Mail | None) 
     )
     told_parents = mail.messages.lazy().select("mid", pl.col("parent").cast(pl.UInt32)).drop_nulls()
     parents = pl.concat([told_parents, graph.answers.lazy().select("mid", parent="asked")])
-    born = linked.join(parents, on="mid").join(graph.stays.lazy().select(parent="mid", logical="logical"), on="parent")
-    authors = graph.edges.lazy().select("logical", author=pl.col("sender").cast(pl.UInt64)).unique()
-    told = born.join(authors, on="logical").group_by("row").agg(is_own=(pl.col("author") == pl.col("other")).any())
+    born = linked.join(parents, on="mid").join(graph.stays.lazy().select(parent="mid", logical="logical"), on="parent").collect()
+    wrote = graph.edges.lazy().filter(pl.col("logical").is_in(born["logical"].unique().implode()))
+    authors = wrote.select("logical", author=pl.col("sender").cast(pl.UInt64)).unique()
+    told = born.lazy().join(authors, on="logical").group_by("row").agg(is_own=(pl.col("author") == pl.col("other")).any())
     strangers = told.filter(~pl.col("is_own")).select("row").collect()["row"]
     return pairs.with_columns(is_linked=pl.col("is_linked") & ~pl.col("row").is_in(strangers.implode()))
 
@@ -261,7 +263,7 @@ def examine(names: tuple[str, str], data: dict[str, list[Any]], stretch: list[in
         if len(span) < parameters.min_marked or best:
             continue
         best = judge(names, data, span, parameters)
-    return best or judge_growing(names, data, _without_ends(stretch, times))
+    return best or doubling.judge(names, data, _without_ends(stretch, times), parameters)
 
 
 def _without_ends(stretch: list[int], times: list[float]) -> list[int]:

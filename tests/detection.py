@@ -74,6 +74,8 @@ def run(mix: str, count: int, seed: int, show: bool, kind: str = "") -> None:
             if kind in scenario.name:
                 write(scenario, Path(folder))
                 made += 1
+            elif index > 100 * (made + 1):
+                raise SystemExit(f"no kind of the mix {mix} is named {kind}")
         for path in sorted(Path(folder).glob("*.truth.json")):
             truth = json.loads(path.read_text())
             name = path.name.removesuffix(".truth.json")
