@@ -50,6 +50,10 @@ class Doubling:
     """By the one who wrote first, and by the other."""
     lags: tuple[rhythm.Lags, rhythm.Lags]
     turns: float
+    growth: float
+    """Nats for times that grow denser at the rate that all this makes, against an even rate …"""
+    needed: float
+    """… and how many it takes."""
 
 
 def judge(names: tuple[str, str], data: dict[str, list[Any]], span: list[int], parameters: PairParameters) -> Loop | None:
@@ -74,8 +78,10 @@ def judge(names: tuple[str, str], data: dict[str, list[Any]], span: list[int], p
         n=found.answers[1],
         factor=found.answers[0] * found.answers[1],
     )
+    denser = said("evidence for messages that come faster with each turn, against an even rate")
     factors: list[tuple[str, float | str, str, bool, str]] = [
-        (said("growing from turn to turn"), round(spread, 2), f"<= {_SPREAD:g}", True, words)
+        (said("growing from turn to turn"), round(spread, 2), f"<= {_SPREAD:g}", True, words),
+        (said("growth"), round(found.growth, 1), f">= {found.needed:.3g}", True, denser),
     ]
     name = said("program whose mails are acknowledged")
     look = LookAlike(name=name, ruled_out=True, reason=said("acknowledgements do not make further messages, after a steady time"))
@@ -130,9 +136,8 @@ def _read(times: list[float], up: list[bool], begin: int, answers: tuple[int, in
     if max(spreads) > _SPREAD or sum(spreads) > _SPREADS or turns < _TURNS:
         return None
     got, expected = _growth(times, _SLOWER * math.log(answers[0] * answers[1]) * turns)
-    if got < max(_GROWS, _GROWS_EACH * expected):
-        return None
-    return Doubling(begin, up[0], answers, (lags[0], lags[1]), turns)
+    needed = max(_GROWS, _GROWS_EACH * expected)
+    return Doubling(begin, up[0], answers, (lags[0], lags[1]), turns, got, needed) if got >= needed else None
 
 
 def _growth(times: list[float], powers: float) -> tuple[float, float]:
