@@ -108,36 +108,42 @@ def find(times: list[float], up: list[bool]) -> Doubling | None:
     """
     if len(times) < _LEAST or 2 * times[len(times) // 2] <= times[0] + times[-1]:  # most of what grows is in its second half
         return None
-    readings = [
-        reading
-        for begin in range(min(_STRAYS, len(times) - _LEAST) + 1)
-        for answers in product(range(1, _AT_ONCE + 1), range(1, _AT_ONCE + 1))
-        if max(answers) > 1 and (reading := _read(times[begin:], up[begin:], begin, answers))
-    ]
+    readings = []
+    for begin in range(min(_STRAYS, len(times) - _LEAST) + 1):
+        mine, theirs = ([t for t, by in zip(times[begin:], up[begin:]) if (by is up[begin]) is own] for own in (True, False))
+        for answers in product(range(1, _AT_ONCE + 1), range(1, _AT_ONCE + 1)):
+            if max(answers) > 1 and (reading := _read(mine, theirs, begin, up[begin], answers)):
+                readings.append(reading)
     return min(readings, key=lambda r: sum(lag.spread for lag in r.lags), default=None)
 
 
-def _read(times: list[float], up: list[bool], begin: int, answers: tuple[int, int]) -> Doubling | None:
+def _read(mine: list[float], theirs: list[float], begin: int, first: bool, answers: tuple[int, int]) -> Doubling | None:
     """A stretch read as a loop whose sides answer each message so often; None where the lags say otherwise."""
-    mine, theirs = ([t for t, by in zip(times, up) if (by is up[0]) is own] for own in (True, False))
     if min(len(mine), len(theirs)) < _LEAST / 4:
         return None
-    if min(answers) == 1 and abs(len(mine) - len(theirs)) <= _EQUAL * len(times):
+    n = len(mine) + len(theirs)
+    if min(answers) == 1 and abs(len(mine) - len(theirs)) <= _EQUAL * n:
+        return None
+    if _is_early(mine[1:], theirs, answers[0]) or _is_early(theirs, mine, answers[1]):
         return None
     back = [t - theirs[i // answers[0]] for i, t in enumerate(mine[1:]) if i // answers[0] < len(theirs)]
     there = [t - mine[i // answers[1]] for i, t in enumerate(theirs) if i // answers[1] < len(mine)]
-    if min(back, default=_EARLY_S) <= _EARLY_S or min(there, default=_EARLY_S) <= _EARLY_S:
-        return None
     lags = rhythm.lags(back), rhythm.lags(there)
     if lags[0] is None or lags[1] is None:
         return None
+    times = sorted(mine + theirs)
     turns = (times[-1] - times[0]) / max(1.0, lags[0].median_s + lags[1].median_s)
     spreads = lags[0].spread, lags[1].spread
     if max(spreads) > _SPREAD or sum(spreads) > _SPREADS or turns < _TURNS:
         return None
     got, expected = _growth(times, _SLOWER * math.log(answers[0] * answers[1]) * turns)
     needed = max(_GROWS, _GROWS_EACH * expected)
-    return Doubling(begin, up[0], answers, (lags[0], lags[1]), turns, got, needed) if got >= needed else None
+    return Doubling(begin, first, answers, (lags[0], lags[1]), turns, got, needed) if got >= needed else None
+
+
+def _is_early(answered: list[float], asked: list[float], each: int) -> bool:
+    """Whether an answer would have come before what it answers, where each is answered so often."""
+    return not answered or any(t - asked[i // each] <= _EARLY_S for i, t in enumerate(answered[: each * len(asked)]))
 
 
 def _growth(times: list[float], powers: float) -> tuple[float, float]:

@@ -35,9 +35,6 @@ EDGES: dict[str, pl.DataType | type[pl.DataType]] = {
 links it to the message it answers; `is_inferred`: the sender was inferred, since the log has only the null reverse-path.
 """
 
-BLOCK = 8_000_000
-"""Messages that are joined with their deliveries at a time, which bounds the memory of it."""
-
 
 @dataclass(frozen=True)
 class Graph:
@@ -137,41 +134,40 @@ def build(mail: Mail) -> Graph:
     boxes = _boxes(messages, deliveries, written)
     box = pl.Enum(boxes)
     stays = _stays(messages)
-    written = written.with_columns(author=pl.col("author").cast(box).to_physical().cast(pl.UInt32), is_daemonic=pl.lit(True))
+    facts = ("mid", pl.col("is_notification").fill_null(False), "is_linked", "is_inferred")
+    written = written.select(*facts, sender=pl.col("author").cast(box).to_physical().cast(pl.UInt32))
     users = _machines(messages, "user") | _machines(messages, "instance")
     heads = (
         messages.select(
             "mid",
-            "first",
-            is_null=(pl.col("from_box") == "").fill_null(False),
-            is_user=users,
-            own=pl.when(pl.col("from_box") != "").then("from_box").cast(box).to_physical().cast(pl.UInt32),
-            has_parent=pl.col("parent").is_not_null() | pl.col("mid").is_in(answers["mid"].implode()),
-        )
-        .join(written.lazy(), on="mid", how="left")
-        .join(stays.lazy(), on="mid", how="left")
-        .select(
-            "mid",
-            "logical",
             sent="first",
-            sender=pl.when(pl.col("is_daemonic").is_null()).then("own").otherwise("author"),
-            is_null="is_null",
-            is_notification=pl.col("is_notification").fill_null(False),
-            is_automatic=pl.col("is_null") | pl.col("is_user"),
-            is_linked=pl.coalesce("is_linked", "has_parent"),
-            is_inferred=pl.col("is_inferred").fill_null(False),
+            sender=pl.when(pl.col("from_box") != "").then("from_box").cast(box).to_physical().cast(pl.UInt32),
+            is_null=(pl.col("from_box") == "").fill_null(False),
+            is_notification=pl.lit(False),
+            is_automatic=(pl.col("from_box") == "").fill_null(False) | users,
+            is_linked=pl.col("parent").is_not_null() | pl.col("mid").is_in(answers["mid"].implode()),
+            is_inferred=pl.lit(False),
         )
-        .filter(pl.col("sender").is_not_null())
+        .collect()
+        .with_columns(stays["logical"])  # in the order of the messages as well
     )
-    told = deliveries.filter(pl.col("to_box") != "").select(
-        "mid", arrived="last", recipient=pl.col("to_box").cast(box).to_physical().cast(pl.UInt32)
+    place = _places(heads["mid"])
+    at = place.gather(written["mid"])
+    heads = heads.with_columns(heads[name].scatter(at, written[name]) for name in written.columns if name != "mid")
+    told = (
+        deliveries.filter(pl.col("to_box") != "")
+        .select("mid", arrived="last", recipient=pl.col("to_box").cast(box).to_physical().cast(pl.UInt32))
+        .collect()
     )
-    parts = []
-    for begin in range(0, int(stays["mid"].max() or 0) + 1, BLOCK):  # type: ignore[arg-type]
-        block = pl.col("mid").is_between(begin, begin + BLOCK - 1)
-        parts.append(told.filter(block).join(heads.filter(block), on="mid").select(*EDGES).collect())
-    edges = _once(pl.concat(parts)).sort("sent", "mid", "recipient")
-    return Graph(schema.conform(edges, EDGES, "edges"), boxes, stays, answers)
+    columns = heads.select(pl.exclude("mid").gather(place.gather(told["mid"])))
+    edges = _once(pl.concat([told, columns], how="horizontal").filter(pl.col("sender").is_not_null()).select(*EDGES))
+    return Graph(schema.conform(edges.sort("sent", "mid", "recipient"), EDGES, "edges"), boxes, stays, answers)
+
+
+def _places(mids: pl.Series) -> pl.Series:
+    """The row of each mid; where deliveries are looked up by it, a join of millions is spared."""
+    none = pl.select(pl.repeat(None, int(mids.max() or 0) + 1, dtype=pl.UInt32)).to_series()  # type: ignore[arg-type]
+    return none.scatter(mids, pl.select(pl.int_range(mids.len(), dtype=pl.UInt32)).to_series())
 
 
 def _once(rows: pl.DataFrame) -> pl.DataFrame:
@@ -211,14 +207,14 @@ def _boxes(messages: pl.LazyFrame, deliveries: pl.LazyFrame, written: pl.DataFra
     columns = [
         messages.select(box="from_box").unique(),
         deliveries.select(box="to_box").unique(),
-        deliveries.select(box="final_box").unique(),
+        deliveries.filter(pl.col("final_box").ne_missing(pl.col("to_box"))).select(box="final_box").unique(),
         written.lazy().select(box="author").unique(),
     ]
     return pl.concat(columns).unique().drop_nulls().sort("box").collect()["box"]
 
 
 def _stays(messages: pl.LazyFrame) -> pl.DataFrame:
-    """mid and logical: the first stay of the same Message-ID."""
+    """mid and logical, the first stay of the same Message-ID, in the order of the messages."""
     hashed = messages.select("mid", _a=pl.col("logical").hash(1)).collect()
     if hashed["_a"].n_unique() == hashed.height:
         return hashed.select("mid", logical="mid")
@@ -227,7 +223,11 @@ def _stays(messages: pl.LazyFrame) -> pl.DataFrame:
     several = several.join(again.collect(), on="mid", how="left")
     firsts = several.group_by("_a", "_b").agg(logical=pl.col("mid").min())
     known = several.join(firsts, on=["_a", "_b"], how="left").select("mid", "logical")
-    return hashed.select("mid").join(known, on="mid", how="left").select("mid", logical=pl.coalesce("logical", "mid"))
+    return (
+        hashed.select("mid")
+        .join(known, on="mid", how="left", maintain_order="left")
+        .select("mid", logical=pl.coalesce("logical", "mid"))
+    )
 
 
 def _machines(messages: pl.LazyFrame, column: str) -> pl.Expr:

@@ -6,6 +6,7 @@ the few that remain are examined one by one, and `pair_verdicts` judges what was
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -13,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from maillog_forensics import doubling, people, rhythm
+from maillog_forensics import doubling, people, rhythm, runs
 from maillog_forensics.correlate import Mail
 from maillog_forensics.findings import LoopType
 from maillog_forensics.graph import Graph
@@ -75,16 +76,15 @@ def find_pairs(
     pairs = table.join(keys.head(parameters.max_pairs), on="key", how="semi", maintain_order="left")
     facts = graph.edges[pairs["row"]].select("mid", "is_null", "is_automatic", "is_linked", "is_notification")
     pairs = _with_looks(_linked_to_each_other(pl.concat([pairs, facts], how="horizontal"), graph, mail), mail)
-    stretches = striking.sort("scale", "begin", descending=[True, False]).partition_by("key", as_dict=True)
+    spans: dict[int, list[tuple[int, int]]] = {}
+    for key, begin, end in striking.sort("scale", "begin", descending=[True, False]).select("key", "begin", "end").iter_rows():
+        spans.setdefault(key, []).append((begin, end))
     loops: list[Loop] = []
-    for (key,), part in pairs.partition_by("key", as_dict=True, maintain_order=True).items():
-        names = (graph.name(int(key) >> 32), graph.name(int(key) & 0xFFFFFFFF))
-        data = part.with_columns(second=pl.col("us") / 1e6).select(_COLUMNS).to_dict(as_series=False)
-        spans = [
-            range(part["us"].search_sorted(begin, "left"), part["us"].search_sorted(end, "right"))
-            for begin, end in stretches[key,].select("begin", "end").iter_rows()
-        ]
-        loops += _examine_pair(names, data, spans, parameters, search)
+    histories = pairs.with_columns(second=pl.col("us") / 1e6).group_by("key", maintain_order=True).agg("us", *_COLUMNS)
+    for key, times, *columns in histories.iter_rows():
+        names = (graph.name(key >> 32), graph.name(key & 0xFFFFFFFF))
+        stretches = [range(bisect_left(times, begin), bisect_right(times, end)) for begin, end in spans[key]]
+        loops += _examine_pair(names, dict(zip(_COLUMNS, columns)), stretches, parameters, search)
     return loops, search
 
 
@@ -130,27 +130,25 @@ def _both_ways(edges: pl.DataFrame, parameters: PairParameters, search: PairSear
             signs=pl.col("is_automatic") | pl.col("is_linked"),
         )
     ).collect()
-    ups = pl.col("up").sum()
-    counts = pairs.group_by("key").agg(n=pl.len(), ups=ups)
-    kept = counts.filter(
-        pl.min_horizontal(pl.col("ups"), pl.col("n") - pl.col("ups")) >= 2, pl.col("n") >= parameters.min_marked
-    ).select("key")
-    search.candidates = kept.height
-    return pairs.join(kept, on="key", how="semi", maintain_order="left").sort("key", maintain_order=True)
+    pairs = runs.numbered(pairs.sort("key", maintain_order=True), pl.col("key").rle_id().diff().fill_null(1) > 0)
+    kept = _mutual(runs.sizes(pairs, "up"), parameters)
+    search.candidates = int(kept.sum())
+    return runs.only(pairs, kept)
+
+
+def _mutual(sizes: pl.DataFrame, parameters: PairParameters) -> pl.Series:
+    """Whether both wrote at least twice, and enough."""
+    ups = pl.col("up")
+    return sizes.select((pl.min_horizontal(ups, pl.col("n") - ups) >= 2) & (pl.col("n") >= parameters.min_marked)).to_series()
 
 
 def _striking(table: pl.DataFrame, parameters: PairParameters) -> pl.DataFrame:
     """key, scale, begin, end: the stretches of pairs, at each scale, that might pass for a machine's."""
     found = []
     for scale in sorted((s for s in parameters.scales_s if s <= parameters.window_s), reverse=True) or [parameters.window_s]:
-        gap = pl.col("us").diff().fill_null(0)
-        border = (pl.col("key") != pl.col("key").shift()) | (gap > scale * 1e6)
-        table = table.with_columns(run=border.fill_null(True).cum_sum())
-        sizes = table.group_by("run").agg(n=pl.len(), ups=pl.col("up").sum())
-        long_enough = sizes.filter(
-            pl.col("n") >= parameters.min_marked, pl.min_horizontal(pl.col("ups"), pl.col("n") - pl.col("ups")) >= 2
-        )
-        table = table.join(long_enough.select("run"), on="run", how="semi", maintain_order="left")
+        border = (pl.col("key") != pl.col("key").shift()) | (pl.col("us").diff() > scale * 1e6)
+        table = runs.numbered(table, border.fill_null(True))
+        table = runs.only(table, _mutual(runs.sizes(table, "up"), parameters))
         if table.is_empty():
             break
         found.append(_promising(table, parameters).with_columns(scale=pl.lit(float(scale))))

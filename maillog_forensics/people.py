@@ -222,15 +222,20 @@ def likelihood(
         spread, total = min(max(ordered[start + half - 1] - ordered[start], low, 0.01), high), -math.inf
         for _ in range(10):
             spread = max(spread, grain_s * math.exp(-centre))  # whole seconds
-            peak = (1 - stray) * math.exp(-_ROOT_2PI) / spread
-            dense = [peak * math.exp(-min(0.5 * ((v - centre) / spread) ** 2, 700.0)) for v in ordered]
-            before, total = total, sum(math.log(d + floor) for d in dense)
+            peak, narrow = (1 - stray) * math.exp(-_ROOT_2PI) / spread, -0.5 / (spread * spread)
+            before, total, weight, first, second = total, 0.0, 0.0, 0.0, 0.0
+            for v in ordered:  # one pass, written out: this is where most of the time of the examined pairs goes
+                off = v - centre
+                exponent = narrow * off * off
+                dense = peak * math.exp(exponent) if exponent > -700.0 else 0.0
+                total += math.log(dense + floor)
+                own = dense / (dense + floor)
+                weight, first, second = weight + own, first + own * off, second + own * off * off
             if total - before < 0.02:
                 break
-            own = [d / (d + floor) for d in dense]
-            weight = sum(own) or 1.0
-            centre = sum(w * v for w, v in zip(own, ordered)) / weight
-            spread = min(max(math.sqrt(sum(w * (v - centre) ** 2 for w, v in zip(own, ordered)) / weight), low), high)
+            shift = first / (weight or 1.0)
+            centre += shift
+            spread = min(max(math.sqrt(max(second / (weight or 1.0) - shift * shift, 0.0)), low), high)
         best = max(best, total)
     return best, best - jacobian
 

@@ -29,30 +29,17 @@ def find_relays(graph: Graph, window_s: float, min_turns: int) -> Relays:
 
     Notes
     -----
-    A hop writes to the next mailbox and hardly to others: messages to three and more are left out. Then arrows that were
-    used less often than `min_turns`, and mailboxes without a way in or a way out, until none is left; of the rest the runs.
-    Two runs are a relay when they overlap, are about as long, and each message that came in is followed by one of its own
-    that goes out. Cost: two sorts and an as-of join, n log n.
+    A hop writes to the next mailbox and hardly to others: messages to three and more are left out. Then runs of fewer
+    messages than `min_turns`, and those of arrows that no other one leads to or from. Two runs are a relay when they
+    overlap, are about as long, and each message that came in is followed by one of its own that goes out. Cost: two sorts
+    and an as-of join, n log n.
     """
-    arrows = runs.arrows(graph.edges.lazy().with_row_index("row"), min_turns)
-    table = runs.cut(_trimmed(arrows), window_s, min_turns)
+    table = runs.cut(runs.arrows(graph.edges.lazy().with_row_index("row")), window_s, min_turns)
     if table.is_empty():
         return Relays({}, [])
     pairs = _in_step(table, _overlapping(runs.shapes(table), window_s), window_s, min_turns)
     kept = runs.collected(table, pl.concat([pairs["came"], pairs["went"]]).unique())
     return Relays(kept, sorted(pairs.select("came", "went").iter_rows()))
-
-
-def _trimmed(table: pl.DataFrame) -> pl.DataFrame:
-    arrows = trim(table.select("key").unique().with_columns(**runs.ends()))
-    return table.join(arrows.select("key"), on="key", how="semi", maintain_order="left")
-
-
-def trim(arrows: pl.DataFrame) -> pl.DataFrame:
-    """Drop arrows that neither follow nor are followed by another one: they are part of no chain."""
-    back = pl.col("sender").is_in(arrows["recipient"].implode())
-    on = pl.col("recipient").is_in(arrows["sender"].implode())
-    return arrows.filter(back | on)
 
 
 def _overlapping(shapes: pl.DataFrame, window_s: float) -> pl.DataFrame:

@@ -155,10 +155,12 @@ def _open_rings(found: Relays, used: set[int], graph: Graph, parameters: CyclePa
         if min(len(asked), len(passed)) < parameters.min_open_turns:
             continue
         there, stepping, lags = relays.evidence(runs[0], runs[1], begin, end)
+        if there < 0 or there + stepping < parameters.relay_nats:
+            continue
         back, _, returns = relays.evidence(runs[1], runs[0], begin, end)
         coming = back + people.rarity(asked, None, people.ONE_WAY)
         coming -= math.log(tried[runs[0].target])  # a hub has as many chances
-        if min(there, back) < 0 or there + stepping < parameters.relay_nats or coming < 0.5 * parameters.return_nats:
+        if back < 0 or coming < 0.5 * parameters.return_nats:
             continue
         if people.against_own_pace(asked, passed) >= parameters.own_pace_nats:
             kept.append(_Open(begin, end, runs, [returns, lags], there + stepping, coming))

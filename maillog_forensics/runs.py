@@ -26,20 +26,34 @@ class Run:
     rows: list[int]
 
 
-def arrows(edges: pl.LazyFrame, min_turns: int) -> pl.DataFrame:
-    """key, row, us: the messages of arrows that were used often, those to three and more mailboxes left out, in time order.
+def arrows(edges: pl.LazyFrame) -> pl.DataFrame:
+    """key, row, us: the messages of each arrow in time order, those to three and more mailboxes left out.
 
     `edges` has the columns of the graph's, in their order, and `row`, their index there.
     """
     same = {n: pl.col("logical") == pl.col("logical").shift(n) for n in (-2, -1, 1, 2)}
     to_many = ((same[1] & same[2]) | (same[1] & same[-1]) | (same[-1] & same[-2])).fill_null(False)
-    table = (
-        edges.filter(~to_many, pl.col("sender") != pl.col("recipient"))
-        .select("row", us=pl.col("sent").dt.epoch("us"), key=pl.col("sender").cast(pl.UInt64) * (1 << 32) + pl.col("recipient"))
-        .collect()
+    table = edges.filter(~to_many, pl.col("sender") != pl.col("recipient")).select(
+        "row", us=pl.col("sent").dt.epoch("us"), key=pl.col("sender").cast(pl.UInt64) * (1 << 32) + pl.col("recipient")
     )
-    often = table.group_by("key").len().filter(pl.col("len") >= min_turns).select("key")
-    return table.join(often, on="key", how="semi", maintain_order="left")
+    return table.collect().sort("key", maintain_order=True)
+
+
+def numbered(table: pl.DataFrame, border: pl.Expr) -> pl.DataFrame:
+    """The table with `run`, from 0: a new one begins where `border` holds."""
+    return table.with_columns(run=border.cum_sum().cast(pl.UInt32) - border.first().cast(pl.UInt32))
+
+
+def sizes(table: pl.DataFrame, *counted: str) -> pl.DataFrame:
+    """n, and how often each of some columns holds, in each run of a table of `numbered`, by number."""
+    ends = pl.col("run") != pl.col("run").shift(-1)
+    sums = table.select(pl.int_range(1, pl.len() + 1).alias("n"), *(pl.col(c).cum_sum().cast(pl.Int64) for c in counted), _=ends)
+    return sums.filter(pl.col("_").fill_null(True)).select(pl.exclude("_") - pl.exclude("_").shift(fill_value=0))
+
+
+def only(table: pl.DataFrame, wanted: pl.Series) -> pl.DataFrame:
+    """The runs of a table of `numbered` for which `wanted`, by number, holds."""
+    return table.filter(wanted.gather(table["run"]))
 
 
 def ends() -> dict[str, pl.Expr]:
@@ -48,24 +62,28 @@ def ends() -> dict[str, pl.Expr]:
 
 
 def cut(table: pl.DataFrame, window_s: float, min_turns: int) -> pl.DataFrame:
-    """key, row, us, run, sender, recipient: the runs of at least `min_turns` messages of the arrows in a table of key, row, us."""
-    table = table.sort("key", maintain_order=True)
-    border = (pl.col("key") != pl.col("key").shift()) | (pl.col("us").diff() > MAX_TURN * window_s * 1e6)
-    table = _of_length(table.with_columns(run=border.fill_null(True).cum_sum().cast(pl.UInt32)), min_turns)
-    if table.is_empty():
-        return table.with_columns(**ends())
+    """key, row, us, run, sender, recipient: the runs of at least `min_turns` messages in a table of `arrows`.
+
+    Only of arrows that follow, or are followed by, another one: the others are part of no chain.
+    """
+    table = numbered(
+        table, (pl.col("key") != pl.col("key").shift()).fill_null(True) | (pl.col("us").diff() > MAX_TURN * window_s * 1e6)
+    )
+    table = _chained(only(table, sizes(table)["n"] >= min_turns))
     # a message of people, hours before or after, is not of the run
     gap = pl.when(pl.col("run") == pl.col("run").shift()).then(pl.col("us").diff())
     usual = table.group_by("run").agg(usual=pl.col("us").diff().median())
-    table = table.join(usual, on="run", how="left", maintain_order="left").with_columns(gap=gap)
+    table = table.with_columns(gap=gap).join(usual, on="run", how="left", maintain_order="left")
     border = pl.col("gap").is_null() | (pl.col("gap") > pl.max_horizontal(PAUSE * pl.col("usual"), PAUSE_S * 1e6))
-    table = table.with_columns(run=border.cum_sum().cast(pl.UInt32)).drop("gap", "usual")
-    return _of_length(table, min_turns).with_columns(**ends())
+    table = numbered(table, border).drop("gap", "usual")
+    return only(table, sizes(table)["n"] >= min_turns).with_columns(**ends())
 
 
-def _of_length(table: pl.DataFrame, least: int) -> pl.DataFrame:
-    long_enough = table.group_by("run").len().filter(pl.col("len") >= least)
-    return table.join(long_enough, on="run", how="semi", maintain_order="left")
+def _chained(table: pl.DataFrame) -> pl.DataFrame:
+    keys = table.select("key").unique().with_columns(**ends())
+    back = pl.col("sender").is_in(keys["recipient"].implode())
+    on = pl.col("recipient").is_in(keys["sender"].implode())
+    return table.join(keys.filter(back | on), on="key", how="semi", maintain_order="left")
 
 
 def shapes(table: pl.DataFrame) -> pl.DataFrame:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 
 import polars as pl
-import pytest
 
 from maillog_forensics import correlate, graph, schema
 
@@ -50,9 +49,7 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize("block", [graph.BLOCK, 2, 1])
-def test_a_message_that_passes_two_hosts_is_one_edge_in_blocks_of_any_size(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
-    monkeypatch.setattr(graph, "BLOCK", block)
+def test_a_message_that_passes_two_hosts_is_one_edge() -> None:
     built = graph.build(mail_of(ROWS))
     named = built.with_names(built.edges).select("sender", "recipient", "logical").rows()
     assert named == [
