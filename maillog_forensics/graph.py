@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from maillog_forensics import authors, schema, skew
+from maillog_forensics import authors, causes, schema, skew
 from maillog_forensics.authors import RESPONDER_WORDS
 from maillog_forensics.correlate import Mail
 
@@ -161,7 +161,8 @@ def build(mail: Mail) -> Graph:
     )
     columns = heads.select(pl.exclude("mid").gather(place.gather(told["mid"])))
     edges = _once(pl.concat([told, columns], how="horizontal").filter(pl.col("sender").is_not_null()).select(*EDGES))
-    return Graph(schema.conform(edges.sort("sent", "mid", "recipient"), EDGES, "edges"), boxes, stays, answers)
+    edges = schema.conform(edges.sort("sent", "mid", "recipient"), EDGES, "edges")
+    return Graph(causes.rebound(edges, boxes, messages, deliveries), boxes, stays, answers)
 
 
 def _places(mids: pl.Series) -> pl.Series:

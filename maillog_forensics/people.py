@@ -147,6 +147,11 @@ def aligned_against_own_pace(lags_s: Sequence[float], mine: Sequence[float]) -> 
     return _evener(lags_s, [b - a for a, b in itertools.pairwise(mine)])
 
 
+def per_second(lags_s: Sequence[float]) -> float:
+    """Nats for each lag as a density per second, if they are a machine's: how narrowly they tell when the next message comes."""
+    return likelihood(log_times(lags_s), *MACHINE_SPREADS)[1] / len(lags_s)
+
+
 def _evener(waits: Sequence[float], periods: Sequence[float]) -> float:
     """Nats by which waits are more even than periods, as densities per second of the next message."""
     n = min(len(waits), len(periods))

@@ -20,7 +20,7 @@ from maillog_forensics.graph import Graph
 from maillog_forensics.language import said
 from maillog_forensics.loops import Loop, Step
 from maillog_forensics.relays import Relays
-from maillog_forensics.runs import Run, common
+from maillog_forensics.runs import Run, common, evidence
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def _closed(cycle: list[int], found: Relays, graph: Graph, parameters: CyclePara
     n = sum(sum(begin <= t <= end for t in r.times) for r in runs)
     if n < max(2 * k, parameters.min_turns * k - 1):
         return None
-    told = [relays.evidence(a, b, begin, end) for a, b in zip(runs, runs[1:] + runs[:1])]
+    told = [evidence(a, b, begin, end) for a, b in zip(runs, runs[1:] + runs[:1])]
     answering = sum(nats for nats, _, _ in told)
     stepping = sum(nats for _, nats, _ in told) * (k - 1) / k  # the last step follows from the others
     steps = _steps(runs, [lags for *_, lags in told[-1:] + told[:-1]], begin, end, graph)
@@ -154,10 +154,10 @@ def _open_rings(found: Relays, used: set[int], graph: Graph, parameters: CyclePa
         asked, passed = ([t for t in r.times if begin <= t <= end] for r in runs)
         if min(len(asked), len(passed)) < parameters.min_open_turns:
             continue
-        there, stepping, lags = relays.evidence(runs[0], runs[1], begin, end)
+        there, stepping, lags = evidence(runs[0], runs[1], begin, end)
         if there < 0 or there + stepping < parameters.relay_nats:
             continue
-        back, _, returns = relays.evidence(runs[1], runs[0], begin, end)
+        back, _, returns = evidence(runs[1], runs[0], begin, end)
         coming = back + people.rarity(asked, None, people.ONE_WAY)
         coming -= math.log(tried[runs[0].target])  # a hub has as many chances
         if back < 0 or coming < 0.5 * parameters.return_nats:
@@ -206,7 +206,7 @@ def _joined(kept: list[_Open]) -> list[_Open]:
         for i, other in enumerate(out):
             new = [k for k, r in enumerate(one.runs) if r not in other.runs]
             together = abs(other.begin - one.begin) <= turn and abs(other.end - one.end) <= turn
-            if not new or (together and relays.evidence(other.runs[-1], one.runs[0], one.begin, one.end)[1] >= 5):
+            if not new or (together and evidence(other.runs[-1], one.runs[0], one.begin, one.end)[1] >= 5):
                 out[i] = _Open(
                     min(other.begin, one.begin),
                     max(other.end, one.end),

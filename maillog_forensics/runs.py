@@ -1,4 +1,4 @@
-"""Runs: the messages of one arrow of the mail graph, from one mailbox to another, without a long pause."""
+"""Runs: the messages of one arrow of the mail graph, from one mailbox to another, without a long pause; and which of them keep step."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import polars as pl
+
+from maillog_forensics import people, rhythm
 
 MAX_TURN = 2
 """A turn of a ring takes at most so many windows; an arrow that pauses longer begins a new run."""
@@ -62,14 +64,11 @@ def ends() -> dict[str, pl.Expr]:
 
 
 def cut(table: pl.DataFrame, window_s: float, min_turns: int) -> pl.DataFrame:
-    """key, row, us, run, sender, recipient: the runs of at least `min_turns` messages in a table of `arrows`.
-
-    Only of arrows that follow, or are followed by, another one: the others are part of no chain.
-    """
+    """key, row, us, run, sender, recipient: the runs of at least `min_turns` messages in a table of `arrows`."""
     table = numbered(
         table, (pl.col("key") != pl.col("key").shift()).fill_null(True) | (pl.col("us").diff() > MAX_TURN * window_s * 1e6)
     )
-    table = _chained(only(table, sizes(table)["n"] >= min_turns))
+    table = only(table, sizes(table)["n"] >= min_turns)
     # a message of people, hours before or after, is not of the run
     gap = pl.when(pl.col("run") == pl.col("run").shift()).then(pl.col("us").diff())
     usual = table.group_by("run").agg(usual=pl.col("us").diff().median())
@@ -77,13 +76,6 @@ def cut(table: pl.DataFrame, window_s: float, min_turns: int) -> pl.DataFrame:
     border = pl.col("gap").is_null() | (pl.col("gap") > pl.max_horizontal(PAUSE * pl.col("usual"), PAUSE_S * 1e6))
     table = numbered(table, border).drop("gap", "usual")
     return only(table, sizes(table)["n"] >= min_turns).with_columns(**ends())
-
-
-def _chained(table: pl.DataFrame) -> pl.DataFrame:
-    keys = table.select("key").unique().with_columns(**ends())
-    back = pl.col("sender").is_in(keys["recipient"].implode())
-    on = pl.col("recipient").is_in(keys["sender"].implode())
-    return table.join(keys.filter(back | on), on="key", how="semi", maintain_order="left")
 
 
 def shapes(table: pl.DataFrame) -> pl.DataFrame:
@@ -132,3 +124,62 @@ def common(runs: list[Run]) -> tuple[float, float]:
             break
         begin = first
     return begin, end
+
+
+def overlapping(came: pl.DataFrame, went: pl.DataFrame, window_s: float) -> pl.DataFrame:
+    """came, went, n1, n2: runs into and out of one place that share a good part of their time; met in buckets, hubs included.
+
+    Both are tables of `shapes` with `place`.
+    """
+    bucket = int(MAX_TURN * window_s * 1e6)
+    buckets = pl.int_ranges(pl.col("begin") // bucket, pl.col("end") // bucket + 1)
+    came, went = (shapes.with_columns(bucket=buckets).explode("bucket") for shapes in (came, went))
+    came = came.select("bucket", "place", came="run", u="sender", v="recipient", n1="n", b1="begin", e1="end")
+    went = went.select("bucket", "place", went="run", w="recipient", n2="n", b2="begin", e2="end")
+    shared = pl.min_horizontal("e1", "e2") - pl.max_horizontal("b1", "b2")
+    shorter = pl.min_horizontal(pl.col("e1") - pl.col("b1"), pl.col("e2") - pl.col("b2"))
+    return (
+        came.lazy()
+        .join(went.lazy(), on=["place", "bucket"])
+        .filter(
+            pl.max_horizontal("n1", "n2") <= 3 * pl.min_horizontal("n1", "n2") + 2,
+            shared >= 0.3 * shorter,
+        )
+        .select("came", "went", "u", "v", "w", "n1", "n2")
+        .unique()
+        .collect()
+    )
+
+
+def in_step(came: pl.DataFrame, went: pl.DataFrame, pairs: pl.DataFrame, window_s: float, min_turns: int) -> pl.DataFrame:
+    """Those of some pairs of runs, in two tables of `cut`, where nearly each message in has a message out of its own."""
+    came = came.select("us", came="run").join(pairs, on="came").sort("us")
+    went = went.select("us", went="run", at="us", answer="row").sort("us")
+    matched = came.join_asof(
+        went, on="us", by="went", strategy="forward", tolerance=int(window_s * 1e6), check_sortedness=False
+    ).drop_nulls("at")
+    lag = ((pl.col("at") - pl.col("us")) / 1e6 + 1).log()
+    return (
+        matched.group_by("came", "went", "n1", "n2")
+        .agg(own=pl.col("answer").n_unique(), spread=lag.quantile(0.75) - lag.quantile(0.25), middle=lag.median())
+        .filter(
+            pl.col("own") >= min_turns,
+            pl.col("own") >= 0.4 * pl.max_horizontal("n1", "n2"),
+            (pl.col("spread") <= 1.6) | (pl.col("middle") <= 4.1),
+        )
+    )
+
+
+def evidence(came: Run, went: Run, begin: float, end: float) -> tuple[float, float, list[float]]:
+    """How surely the one follows from the other between two times.
+
+    Returns
+    -------
+    nats for answering at a time of its own against chance, nats for keeping step, the lags
+    """
+    asked = [t for t in came.times if begin <= t <= end]
+    answered = [t for t in went.times if begin <= t <= end]
+    merged = sorted([(t, False) for t in asked] + [(t, True) for t in answered])
+    following = [b - a for (a, x), (b, y) in pairwise(merged) if y and not x]
+    lags = max((following, rhythm.in_turn(asked, answered) or following), key=people.against_chance)
+    return people.against_chance(lags), people.kept_in_step([y for _, y in merged]) if merged else 0.0, lags

@@ -1,0 +1,130 @@
+"""Who wrote the null-sender messages that no log links to anything: the mailbox whose mail they follow, in step.
+
+A conversation tells only of two parties. In a ring the null-sender answer goes to a third one, who never wrote to its author; what tells
+is that each of them follows a mail that came to one mailbox of the place they came from.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from maillog_forensics import people, runs
+from maillog_forensics.addresses import domain
+
+WINDOW_S = 4 * 3600.0
+LEAST = 4
+"""Messages of a run from which anything is inferred."""
+MIN_NATS = 12.0
+"""For answering at a time of its own, and for keeping step, together: a relay's, see `rings`."""
+AS_GOOD_NATS = 3.0
+"""Within so much of the best one, the mailbox to which the recipient wrote is believed."""
+
+
+def rebound(edges: pl.DataFrame, boxes: pl.Series, messages: pl.LazyFrame, deliveries: pl.LazyFrame) -> pl.DataFrame:
+    """The edges, with other senders where null-sender messages whose author was inferred follow in step what came to a mailbox.
+
+    Parameters
+    ----------
+    edges
+        Table of `graph.EDGES`.
+    boxes
+        Names of the mailboxes, by their numbers.
+    messages, deliveries
+        As `graph.build` has them.
+
+    Notes
+    -----
+    A message comes from the domain of the client that handed it over, or else from a host with its local domains. Among the mailboxes
+    there, the waits after what came in must explain the times best, as densities per second: the whole turn of a ring is in step
+    with each of its arrows, but only the one before is the sum of a single wait. Cost: as `relays.find_relays`, of the mail to those places.
+    """
+    unsigned = edges.lazy().with_row_index("row").filter(pl.col("is_null") & pl.col("is_inferred")).collect()
+    unsigned = unsigned.filter(pl.len().over("recipient") >= LEAST)
+    if unsigned.is_empty():
+        return edges
+    unsigned, lives = _places(unsigned, boxes, messages, deliveries)
+    keys = {"us": pl.col("sent").dt.epoch("us"), "key": pl.col("place").cast(pl.UInt64) * (1 << 32) + pl.col("recipient")}
+    went = runs.cut(unsigned.select("row", **keys).sort("key", "us"), WINDOW_S, LEAST)
+    if went.is_empty():
+        return edges
+    began, ended = unsigned["sent"].min(), unsigned["sent"].max()
+    reached = (
+        edges.lazy()
+        .with_row_index("row")
+        .filter(
+            pl.col("arrived").is_between(began, ended),
+            pl.col("recipient").is_in(lives["box"].unique().implode()),
+            pl.col("sender") != pl.col("recipient"),
+        )
+        .select(
+            "row", us=pl.col("arrived").dt.epoch("us"), key=pl.col("sender").cast(pl.UInt64) * (1 << 32) + pl.col("recipient")
+        )
+        .sort("key", "us")
+        .collect()
+    )
+    came = runs.cut(reached, WINDOW_S, LEAST)
+    shapes = runs.shapes(went).with_columns(place="sender"), runs.shapes(came).join(lives, left_on="recipient", right_on="box")
+    met = runs.overlapping(shapes[1], shapes[0], WINDOW_S).filter(pl.col("v") != pl.col("w"))
+    pairs = runs.in_step(came, went, met, WINDOW_S, LEAST).select("came", "went")
+    asked, answered = runs.collected(came, pairs["came"].unique()), runs.collected(went, pairs["went"].unique())
+    senders: dict[int, int] = {}
+    for (number,), part in pairs.sort("went", "came").partition_by("went", as_dict=True, maintain_order=True).items():
+        senders |= _best([asked[k] for k in part["came"]], answered[int(number)])
+    if not senders:
+        return edges
+    rows = pl.Series(list(senders), dtype=pl.UInt32)
+    return edges.with_columns(edges["sender"].scatter(rows, pl.Series(list(senders.values()), dtype=pl.UInt32)))
+
+
+def _best(asked: list[runs.Run], answered: runs.Run) -> dict[int, int]:
+    """row, sender: the messages of a run that belong to the mailbox whose mail they follow best, where any is followed well enough."""
+    found = []
+    for came in asked:
+        begin, end = runs.common([came, answered])
+        there, stepping, lags_s = runs.evidence(came, answered, begin, end)
+        if there < 0 or there + stepping < MIN_NATS or len(lags_s) < LEAST:
+            continue
+        nats = people.per_second(lags_s) * len(answered.rows)
+        rows = [row for t, row in zip(answered.times, answered.rows) if begin <= t <= end]
+        found.append((nats, came.origin == answered.target, came.target, rows))
+    if not found:
+        return {}
+    best = max(nats for nats, *_ in found)
+    *_, sender, rows = max((f for f in found if f[0] >= best - AS_GOOD_NATS), key=lambda f: (f[1], f[0], -f[2]))
+    return dict.fromkeys(rows, sender)
+
+
+def _places(
+    unsigned: pl.DataFrame, boxes: pl.Series, messages: pl.LazyFrame, deliveries: pl.LazyFrame
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The messages with the number of the place each came from; and place, box: the mailboxes that may live there."""
+    far = pl.when(~pl.col("client_host").is_in(["unknown", "localhost"])).then(_near(pl.col("client_host")))
+    origins = (
+        messages.join(unsigned.lazy().select("mid"), on="mid", how="semi")
+        .select("mid", "host_key", far=far, here=pl.when(far.is_null()).then(_near(pl.col("host"))))
+        .collect()
+    )
+    hosts = origins.filter(pl.col("far").is_null())["host_key"].unique()
+    local = (
+        deliveries.filter(pl.col("event") == "deliver", pl.col("relay_ip").is_null())
+        .select("mid", near=_near(domain(pl.col("to_box"))))
+        .join(messages.select("mid", "host_key").filter(pl.col("host_key").is_in(hosts.implode())), on="mid")
+        .select("host_key", "near")
+        .unique()
+        .collect()
+    )
+    named = origins.select("host_key", near="here").unique()
+    origins = origins.with_columns(name=pl.coalesce("far", pl.lit("@") + pl.col("host_key")))  # no domain begins with @
+    serves = pl.concat([
+        origins.filter(pl.col("far").is_not_null()).select("name", near="far").unique(),
+        pl.concat([local, named]).drop_nulls().unique().select(name=pl.lit("@") + pl.col("host_key"), near="near"),
+    ])  # fmt: skip
+    names = origins.select("name").unique().sort("name").with_row_index("place")
+    near = pl.DataFrame({"near": boxes.to_frame("box").select(_near(domain(pl.col("box")))).to_series()}).with_row_index("box")
+    lives = near.join(serves.join(names, on="name"), on="near").select("place", "box").unique().sort("place", "box")
+    return unsigned.join(origins.join(names, on="name").select("mid", "place"), on="mid"), lives
+
+
+def _near(host: pl.Expr) -> pl.Expr:
+    """The last two labels of a host's or domain's name."""
+    return host.str.to_lowercase().str.extract(r"([^.]+\.[^.]+)$", 1)
