@@ -117,8 +117,9 @@ def _guessed(found: pl.DataFrame, messages: pl.LazyFrame, deliveries: pl.LazyFra
         found = _with_guess(found, guess)
     unknown = found.filter(pl.col("author").is_null())
     host = pl.when(~pl.col("client_host").is_in(["unknown", "localhost"])).then(pl.col("client_host").str.to_lowercase())
-    named = unknown.sort("first", "mid").with_columns(_guess=pl.lit("mailer-daemon@") + pl.coalesce(host, "host_key"))
-    return _with_guess(found, named.group_by("logical", maintain_order=True).agg(pl.col("_guess").drop_nulls().last()))
+    named = unknown.sort("first", "mid").with_columns(_host=host).group_by("logical", maintain_order=True)
+    handed_over = pl.coalesce(pl.col("_host").drop_nulls().first(), pl.col("host_key").first())
+    return _with_guess(found, named.agg(_guess=pl.lit("mailer-daemon@") + handed_over))
 
 
 def _with_guess(found: pl.DataFrame, guess: pl.DataFrame) -> pl.DataFrame:

@@ -6,6 +6,8 @@ is that each of them follows a mail that came to one mailbox of the place they c
 
 from __future__ import annotations
 
+import math
+
 import polars as pl
 
 from maillog_forensics import people, runs
@@ -14,13 +16,15 @@ from maillog_forensics.addresses import domain
 WINDOW_S = 4 * 3600.0
 LEAST = 4
 """Messages of a run from which anything is inferred."""
-MIN_NATS = 12.0
-"""For answering at a time of its own, and for keeping step, together: a relay's, see `rings`."""
+MIN_NATS = 8.0
+"""For answering at a time of its own, and for keeping step, together, and the more the more mailboxes were tried."""
 AS_GOOD_NATS = 3.0
 """Within so much of the best one, the mailbox to which the recipient wrote is believed."""
 
 
-def rebound(edges: pl.DataFrame, boxes: pl.Series, messages: pl.LazyFrame, deliveries: pl.LazyFrame) -> pl.DataFrame:
+def rebound(
+    edges: pl.DataFrame, boxes: pl.Series, stays: pl.DataFrame, messages: pl.LazyFrame, deliveries: pl.LazyFrame
+) -> pl.DataFrame:
     """The edges, with other senders where null-sender messages whose author was inferred follow in step what came to a mailbox.
 
     Parameters
@@ -29,6 +33,8 @@ def rebound(edges: pl.DataFrame, boxes: pl.Series, messages: pl.LazyFrame, deliv
         Table of `graph.EDGES`.
     boxes
         Names of the mailboxes, by their numbers.
+    stays
+        As in `graph.Graph`.
     messages, deliveries
         As `graph.build` has them.
 
@@ -42,7 +48,7 @@ def rebound(edges: pl.DataFrame, boxes: pl.Series, messages: pl.LazyFrame, deliv
     unsigned = unsigned.filter(pl.len().over("recipient") >= LEAST)
     if unsigned.is_empty():
         return edges
-    unsigned, lives = _places(unsigned, boxes, messages, deliveries)
+    unsigned, lives = _places(unsigned, boxes, stays, messages, deliveries)
     keys = {"us": pl.col("sent").dt.epoch("us"), "key": pl.col("place").cast(pl.UInt64) * (1 << 32) + pl.col("recipient")}
     went = runs.cut(unsigned.select("row", **keys).sort("key", "us"), WINDOW_S, LEAST)
     if went.is_empty():
@@ -82,7 +88,7 @@ def _best(asked: list[runs.Run], answered: runs.Run) -> dict[int, int]:
     for came in asked:
         begin, end = runs.common([came, answered])
         there, stepping, lags_s = runs.evidence(came, answered, begin, end)
-        if there < 0 or there + stepping < MIN_NATS or len(lags_s) < LEAST:
+        if there < 0 or there + stepping < MIN_NATS + math.log(len(asked)) or len(lags_s) < LEAST:
             continue
         nats = people.per_second(lags_s) * len(answered.rows)
         rows = [row for t, row in zip(answered.times, answered.rows) if begin <= t <= end]
@@ -95,34 +101,38 @@ def _best(asked: list[runs.Run], answered: runs.Run) -> dict[int, int]:
 
 
 def _places(
-    unsigned: pl.DataFrame, boxes: pl.Series, messages: pl.LazyFrame, deliveries: pl.LazyFrame
+    unsigned: pl.DataFrame, boxes: pl.Series, stays: pl.DataFrame, messages: pl.LazyFrame, deliveries: pl.LazyFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The messages with the number of the place each came from; and place, box: the mailboxes that may live there."""
+    of = stays.lazy().join(unsigned.lazy().select("logical").unique(), on="logical", how="semi")
     far = pl.when(~pl.col("client_host").is_in(["unknown", "localhost"])).then(_near(pl.col("client_host")))
+    born = pl.col("client_host").is_null()
     origins = (
-        messages.join(unsigned.lazy().select("mid"), on="mid", how="semi")
-        .select("mid", "host_key", far=far, here=pl.when(far.is_null()).then(_near(pl.col("host"))))
+        messages.select(
+            "mid", "host", far=far, host_key=pl.when(born).then("host_key"), near=pl.when(born).then(_near(pl.col("host")))
+        )
+        .join(of, on="mid")
+        .sort("mid")
+        .group_by("logical")
+        .agg(pl.col("far", "near", "host_key").drop_nulls().first(), seen=pl.col("host").first())
+        .with_columns(name=pl.coalesce("near", "far", pl.lit("@") + pl.coalesce("host_key", "seen")))  # no domain begins with @
         .collect()
     )
-    hosts = origins.filter(pl.col("far").is_null())["host_key"].unique()
+    hosts = origins.select("name", "host_key").drop_nulls().unique()
     local = (
         deliveries.filter(pl.col("event") == "deliver", pl.col("relay_ip").is_null())
         .select("mid", near=_near(domain(pl.col("to_box"))))
-        .join(messages.select("mid", "host_key").filter(pl.col("host_key").is_in(hosts.implode())), on="mid")
-        .select("host_key", "near")
+        .join(messages.select("mid", "host_key").join(hosts.lazy(), on="host_key"), on="mid")
+        .select("name", "near")
+        .drop_nulls()
         .unique()
         .collect()
     )
-    named = origins.select("host_key", near="here").unique()
-    origins = origins.with_columns(name=pl.coalesce("far", pl.lit("@") + pl.col("host_key")))  # no domain begins with @
-    serves = pl.concat([
-        origins.filter(pl.col("far").is_not_null()).select("name", near="far").unique(),
-        pl.concat([local, named]).drop_nulls().unique().select(name=pl.lit("@") + pl.col("host_key"), near="near"),
-    ])  # fmt: skip
+    serves = pl.concat([local, origins.select("name", near="name"), origins.select("name", near="far").drop_nulls()]).unique()
     names = origins.select("name").unique().sort("name").with_row_index("place")
-    near = pl.DataFrame({"near": boxes.to_frame("box").select(_near(domain(pl.col("box")))).to_series()}).with_row_index("box")
+    near = boxes.to_frame("box").select(near=_near(domain(pl.col("box")))).with_row_index("box")
     lives = near.join(serves.join(names, on="name"), on="near").select("place", "box").unique().sort("place", "box")
-    return unsigned.join(origins.join(names, on="name").select("mid", "place"), on="mid"), lives
+    return unsigned.join(origins.join(names, on="name").select("logical", "place"), on="logical"), lives
 
 
 def _near(host: pl.Expr) -> pl.Expr:

@@ -162,7 +162,7 @@ def build(mail: Mail) -> Graph:
     columns = heads.select(pl.exclude("mid").gather(place.gather(told["mid"])))
     edges = _once(pl.concat([told, columns], how="horizontal").filter(pl.col("sender").is_not_null()).select(*EDGES))
     edges = schema.conform(edges.sort("sent", "mid", "recipient"), EDGES, "edges")
-    return Graph(causes.rebound(edges, boxes, messages, deliveries), boxes, stays, answers)
+    return Graph(causes.rebound(edges, boxes, stays, messages, deliveries), boxes, stays, answers)
 
 
 def _places(mids: pl.Series) -> pl.Series:
