@@ -91,13 +91,12 @@ def _best(asked: list[runs.Run], answered: runs.Run) -> dict[int, int]:
         if there < 0 or there + stepping < MIN_NATS + math.log(len(asked)) or len(lags_s) < LEAST:
             continue
         nats = people.per_second(lags_s) * len(answered.rows)
-        rows = [row for t, row in zip(answered.times, answered.rows) if begin <= t <= end]
-        found.append((nats, came.origin == answered.target, came.target, rows))
+        found.append((nats, came.origin == answered.target, came.target))
     if not found:
         return {}
     best = max(nats for nats, *_ in found)
-    *_, sender, rows = max((f for f in found if f[0] >= best - AS_GOOD_NATS), key=lambda f: (f[1], f[0], -f[2]))
-    return dict.fromkeys(rows, sender)
+    *_, sender = max((f for f in found if f[0] >= best - AS_GOOD_NATS), key=lambda f: (f[1], f[0], -f[2]))
+    return dict.fromkeys(answered.rows, sender)
 
 
 def _places(

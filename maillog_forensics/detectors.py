@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from maillog_forensics import forwarding, graph, lists, loop_drafts, rings, storm_drafts, storms
+from maillog_forensics import beginnings, forwarding, graph, lists, loop_drafts, rings, storm_drafts, storms
 from maillog_forensics import pairs as pairing
 from maillog_forensics.correlate import Mail
 from maillog_forensics.drafts import Draft
@@ -38,6 +38,9 @@ def find(mail: Mail, *, window_s: float = 4 * 3600) -> Found:
     ringed, seen_rings = forwarding.find_rings(mail, mails)
     listed, seen_lists = lists.find_lists(mails, mail, lists.ListParameters(window_s=window_s))
     cycles, seen_cycles = rings.find_cycles(mails, rings.CycleParameters(window_s=window_s))
+    for loop in [*cycles, *pairs]:
+        if loop.verdict == "loop":
+            beginnings.followed_back(loop, mails)
     stormy, seen_storms = storms.find_storms(mail, mails)
     drafts = [loop_drafts.from_rows(loop, mails, mail) for loop in loop_drafts.distinct([*listed, *cycles, *pairs])]
     drafts += [loop_drafts.from_stays(loop, mails, mail) for loop in ringed]

@@ -51,5 +51,4 @@ class Loop:
     copies: int = 0
     messages: int | None = None
     transfers: int | None = None
-    lead_in: list[int] = field(default_factory=list)
     verdict: str = "loop"

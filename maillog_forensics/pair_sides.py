@@ -53,6 +53,8 @@ class PairParameters:
     """Against two that write independently of each other."""
     instant_s: float = 10.0
     """Who answers within this is taken for a machine, which anybody's mail may have set off."""
+    uneven_nats: float = 3.0
+    """What a side that answers as unevenly as people takes off at most: few messages tell little of it."""
     steady_nats: float = 5.0
     """… and so is who answers this much more steadily than people."""
     waiting_nats: float = 2.0
@@ -75,7 +77,7 @@ class Side:
     is_marked: bool
     lags_s: list[float]
     steady: float
-    """Nats against people's answering times."""
+    """Nats against people's answering times; below 0 where they are as uneven."""
     waits: float
     """Nats for waiting for what comes in, against writing by chance."""
     pace: float
@@ -145,7 +147,7 @@ def measured(
         step,
         signs >= parameters.marked_share * len(mine),
         lags_s,
-        max(0.0, steady),
+        max(-parameters.uneven_nats, steady),
         waiting,
         pace,
         people.even_sizes([data["size"][k] for k in mine]),

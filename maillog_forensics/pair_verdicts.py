@@ -108,7 +108,7 @@ def _as_people(times: list[float], up: list[bool], sides: list[Side], parameters
         **{name: round(s.step.lags.spread, 2) if s.step.lags else "-" for name, s in zip("ab", sides)},
     )
     steady = sum(s.steady for s in sides)
-    needed = parameters.people_nats + parameters.length_alone_nats * max(0.0, 1 - steady / parameters.steady_nats)
+    needed = parameters.people_nats + parameters.length_alone_nats * max(0.0, 1 - max(0.0, steady) / parameters.steady_nats)
     return rare + steady, needed, said("people writing quickly"), words
 
 
