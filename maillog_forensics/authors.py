@@ -65,19 +65,19 @@ def attribute(messages: pl.LazyFrame, deliveries: pl.LazyFrame) -> tuple[pl.Data
             is_inferred=pl.lit(False),
         )
     )
-    # the same message on another host: what one log links holds for all, before what a header says
-    known = (
-        found.filter(pl.col("author").is_not_null())
-        .group_by("logical", maintain_order=True)
-        .agg(_told=pl.col("author").first(), _note=pl.col("is_notification").any())
+    # the same message on another host: what one log links holds for all, before what a header says in any of them
+    known = found.group_by("logical", maintain_order=True).agg(
+        _told=pl.col("author").drop_nulls().first(),
+        _said=pl.col("_header").drop_nulls().first(),
+        _note=(pl.col("is_notification") & pl.col("author").is_not_null()).any(),
     )
     found = (
         found.join(known, on="logical", how="left", maintain_order="left")
         .with_columns(
-            author=pl.coalesce("author", "_told", "_header"),
+            author=pl.coalesce("author", "_told", "_said"),
             is_notification=pl.col("is_notification") | pl.col("_note").fill_null(False),
         )
-        .drop("_told", "_note", "_header", "_linked", "_local")
+        .drop("_told", "_said", "_note", "_header", "_linked", "_local")
     )
     found = _guessed(found, narrow, deliveries)
     return found.select("mid", "author", "is_notification", "is_linked", "is_inferred"), answers.select("mid", "asked")
