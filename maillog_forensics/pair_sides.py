@@ -119,11 +119,15 @@ def measured(
     origin, target = names if side else names[::-1]
     mine = [k for k in span if data["up"][k] is side]
     theirs = [k for k in span if data["up"][k] is not side]
-    times, second = [data["second"][k] for k in mine], data["second"]
-    lags_s = [second[b] - second[a] for a, b in pairwise(span) if data["up"][a] is not side and data["up"][b] is side]
+    times, second, arrived = [data["second"][k] for k in mine], data["second"], data["arrived"]
+    lags_s = [
+        second[b] - (arrived[a] if arrived[a] <= second[b] else second[a])
+        for a, b in pairwise(span)
+        if data["up"][a] is not side and data["up"][b] is side
+    ]
     steady, waiting = people.against_people(lags_s), people.against_chance(lags_s)
-    pace = people.against_own_pace(times, [second[k] for k in theirs])
-    asked = [second[k] for k in theirs]
+    asked = sorted(arrived[k] for k in theirs)
+    pace = people.against_own_pace(times, asked)
     aligned, wander = rhythm.align(asked, times) or ([], math.inf)
     # people's bursts, aligned first to first, look steadier than they are
     if not one_at_a_time and wander <= parameters.max_wander:
@@ -131,7 +135,8 @@ def measured(
         pace = max(pace, people.aligned_against_own_pace(aligned, times))
     # the sum of several gaps of one's own looks even as well: waits for what came in explain the times better than one's own gaps do
     in_turn = [v for v in (aligned, rhythm.in_turn(asked, times)) if v and people.aligned_against_own_pace(v, times) >= 0]
-    waiting, lags_s = max([(waiting, lags_s), *((people.against_chance(v) / _at_a_time(v, times), v) for v in in_turn)])
+    waiting, lags_s = max([(waiting, lags_s), *((_in_flight(v, times), v) for v in in_turn)])
+    turns = sorted([(t, side) for t in times] + [(t, not side) for t in asked])
     to_daemon = target.startswith(DAEMONS)  # people don't write there again and again
     signs = len(mine) if to_daemon else sum(data["is_automatic"][k] or data["is_linked"][k] for k in mine)
     step = Step(
@@ -152,16 +157,21 @@ def measured(
         pace,
         people.even_sizes([data["size"][k] for k in mine]),
         people.growing_sizes([data["size"][k] for k in mine]),
-        people.held_back([second[k] for k in span], [bool(data["up"][k]) for k in span], side),
+        people.held_back([t for t, _ in turns], [by for _, by in turns], side),
         subjects.answering(_turns(side, data, span)),
         _ignored(side, data, span),
         math.log(len(data["row"]) / len(span)),
     )
 
 
-def _at_a_time(lags_s: list[float], times: list[float]) -> float:
-    """How many of its messages a lag spans: so many lags that follow each other are made of the same gaps, and tell as much as one."""
-    return 1 + sum(lags_s) / len(lags_s) * (len(times) - 1) / max(1.0, times[-1] - times[0])
+def _in_flight(lags_s: list[float], times: list[float]) -> float:
+    """Nats for waiting, where a lag spans several of its own messages.
+
+    So many lags that follow each other are made of the same gaps, and tell as much as one; and each number in flight is a choice of its own.
+    """
+    between = (times[-1] - times[0]) / max(1, len(times) - 1)
+    at_a_time = sum(lags_s) / len(lags_s) / max(between, 1.0 / max(1, len(times) - 1))
+    return people.against_chance(lags_s) / (1 + at_a_time) - 2 * math.log(max(1.0, at_a_time))
 
 
 def _ignored(side: bool, data: dict[str, list[Any]], span: list[int]) -> int:

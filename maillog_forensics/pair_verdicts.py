@@ -35,7 +35,7 @@ def judge(names: tuple[str, str], data: dict[str, list[Any]], span: list[int], p
     span
         Indices of the messages of the stretch.
     """
-    times, up = [data["second"][k] for k in span], [bool(data["up"][k]) for k in span]
+    times, up = [data["clock"][k] for k in span], [bool(data["up"][k]) for k in span]
     n, ups = len(span), sum(up)
     if abs(2 * ups - n) > max(2, 0.2 * n) or min(ups, n - ups) < 2:
         return None

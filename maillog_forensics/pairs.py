@@ -22,7 +22,19 @@ from maillog_forensics.loops import Loop
 from maillog_forensics.pair_sides import PairParameters
 from maillog_forensics.pair_verdicts import judge
 
-_COLUMNS = ("row", "second", "up", "is_null", "is_automatic", "is_linked", "is_notification", "size", "subject")
+_COLUMNS = (
+    "row",
+    "second",
+    "arrived",
+    "clock",
+    "up",
+    "is_null",
+    "is_automatic",
+    "is_linked",
+    "is_notification",
+    "size",
+    "subject",
+)
 _SLACK = 0.6
 """Part of the evidence asked for that a stretch must show at the quick look before it is examined."""
 
@@ -74,13 +86,13 @@ def find_pairs(
     keys = striking.select("key").unique().sort("key")
     search.truncated = max(0, keys.height - parameters.max_pairs)
     pairs = table.join(keys.head(parameters.max_pairs), on="key", how="semi", maintain_order="left")
-    facts = graph.edges[pairs["row"]].select("mid", "is_null", "is_automatic", "is_linked", "is_notification")
+    facts = graph.edges[pairs["row"]].select("mid", "arrived", "is_null", "is_automatic", "is_linked", "is_notification")
     pairs = _with_looks(_linked_to_each_other(pl.concat([pairs, facts], how="horizontal"), graph, mail), mail)
     spans: dict[int, list[tuple[int, int]]] = {}
     for key, begin, end in striking.sort("scale", "begin", descending=[True, False]).select("key", "begin", "end").iter_rows():
         spans.setdefault(key, []).append((begin, end))
     loops: list[Loop] = []
-    histories = pairs.with_columns(second=pl.col("us") / 1e6).group_by("key", maintain_order=True).agg("us", *_COLUMNS)
+    histories = _on_own_clock(pairs).group_by("key", maintain_order=True).agg("us", *_COLUMNS)
     for key, times, *columns in histories.iter_rows():
         names = (graph.name(key >> 32), graph.name(key & 0xFFFFFFFF))
         stretches = [range(bisect_left(times, begin), bisect_right(times, end)) for begin, end in spans[key]]
@@ -105,6 +117,20 @@ def _linked_to_each_other(pairs: pl.DataFrame, graph: Graph, mail: Mail | None) 
     told = born.lazy().join(authors, on="logical").group_by("row").agg(is_own=(pl.col("author") == pl.col("other")).any())
     strangers = told.filter(~pl.col("is_own")).select("row").collect()["row"]
     return pairs.with_columns(is_linked=pl.col("is_linked") & ~pl.col("row").is_in(strangers.implode()))
+
+
+def _on_own_clock(pairs: pl.DataFrame) -> pl.DataFrame:
+    """The same with `second` and `arrived` in seconds, and `clock`: seconds that stand still while the latest message waits in a queue.
+
+    Answers follow arrivals: greylisting and queues make a machine's look uneven, and tear a loop apart.
+    """
+    sent, arrived = pl.col("us") / 1e6, pl.col("arrived").dt.epoch("us") / 1e6
+    pairs = pairs.with_columns(second=sent, arrived=pl.max_horizontal(arrived, sent))
+    came = (
+        pl.when(pl.col("arrived").shift() <= pl.col("second")).then(pl.col("arrived").shift()).otherwise(pl.col("second").shift())
+    )
+    within = pl.col("key") == pl.col("key").shift()
+    return pairs.with_columns(clock=pl.when(within).then(pl.col("second") - came).otherwise(0.0).fill_null(0.0).cum_sum())
 
 
 def _with_looks(pairs: pl.DataFrame, mail: Mail | None) -> pl.DataFrame:
@@ -227,7 +253,7 @@ def _with_the_rest(first: int, last: int, data: dict[str, list[Any]], taken: lis
     Where several messages are in flight, only a stretch in which they happen to alternate is proved at first. A pause (a queue
     that stood still) is no end where the two go on at the same pace after it.
     """
-    times, up = data["second"], data["up"]
+    times, up = data["clock"], data["up"]
     gaps = sorted(b - a for a, b in pairwise(times[first : last + 1]))
     usual = max(3 * gaps[int(0.95 * (len(gaps) - 1))], 15.0)
 
@@ -255,7 +281,7 @@ def _with_the_rest(first: int, last: int, data: dict[str, list[Any]], taken: lis
 
 def examine(names: tuple[str, str], data: dict[str, list[Any]], stretch: list[int], parameters: PairParameters) -> Loop | None:
     """Test one stretch of a pair's history, whole, then the part that keeps a rhythm; None where honest mail explains it."""
-    times, up = data["second"], data["up"]
+    times, up = data["clock"], data["up"]
     best: Loop | None = None
     for span in (_without_ends(stretch, times), _steadiest(stretch, times, up)):
         if len(span) < parameters.min_marked or best:
