@@ -11,6 +11,8 @@ from typing import Any
 from maillog_forensics import people, rhythm, subjects
 from maillog_forensics.loops import Step
 
+_EARLY = 0.1
+"""Part of the answers that come before the arrival of what they answer, where deliveries are in flight at the same time."""
 DAEMONS = ("mailer-daemon@", "postmaster@")
 
 
@@ -101,6 +103,7 @@ class Side:
             self.answers_at_once(parameters)
             or self.steady >= parameters.steady_nats
             or people.against_chance(self.lags_s) >= parameters.waiting_nats
+            or self.held_back >= parameters.held_back_most
         )
 
     def answers_at_once(self, parameters: PairParameters) -> bool:
@@ -119,12 +122,12 @@ def measured(
     origin, target = names if side else names[::-1]
     mine = [k for k in span if data["up"][k] is side]
     theirs = [k for k in span if data["up"][k] is not side]
-    times, second, arrived = [data["second"][k] for k in mine], data["second"], data["arrived"]
-    lags_s = [
-        second[b] - (arrived[a] if arrived[a] <= second[b] else second[a])
-        for a, b in pairwise(span)
-        if data["up"][a] is not side and data["up"][b] is side
-    ]
+    times, second = [data["second"][k] for k in mine], data["second"]
+    answered = [(a, b) for a, b in pairwise(span) if data["up"][a] is not side and data["up"][b] is side]
+    # a program that a server waits for has answered before its delivery is logged
+    is_early = sum(data["arrived"][a] > second[b] for a, b in answered) > _EARLY * len(answered)
+    arrived = second if is_early else data["arrived"]
+    lags_s = [second[b] - (arrived[a] if arrived[a] <= second[b] else second[a]) for a, b in answered]
     steady, waiting = people.against_people(lags_s), people.against_chance(lags_s)
     asked = sorted(arrived[k] for k in theirs)
     pace = people.against_own_pace(times, asked)

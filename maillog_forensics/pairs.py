@@ -250,33 +250,38 @@ def _examine_pair(
 def _with_the_rest(first: int, last: int, data: dict[str, list[Any]], taken: list[bool]) -> tuple[int, int]:
     """The run around a loop that was proved by a part of it: further messages of the two that follow as closely.
 
-    Where several messages are in flight, only a stretch in which they happen to alternate is proved at first. A pause (a queue
-    that stood still) is no end where the two go on at the same pace after it.
+    Where several messages are in flight, only a stretch in which they happen to alternate is proved at first. What is close is
+    measured again on what it grew to.
     """
-    times, up = data["clock"], data["up"]
-    gaps = sorted(b - a for a, b in pairwise(times[first : last + 1]))
-    usual = max(3 * gaps[int(0.95 * (len(gaps) - 1))], 15.0)
+    usual = 30.0
+    while True:
+        gaps = sorted(b - a for a, b in pairwise(data["clock"][first : last + 1]))
+        usual = max(usual, 4 * gaps[int(0.95 * (len(gaps) - 1))])
+        grown = _grown(first, -1, usual, data, taken), _grown(last, 1, usual, data, taken)
+        if grown == (first, last):
+            return grown
+        first, last = grown
 
-    def reach(at: int, step: int) -> int:
-        """How far the messages follow closely from `at` on."""
+
+def _grown(at: int, step: int, usual: float, data: dict[str, list[Any]], taken: list[bool]) -> int:
+    """How far the messages follow closely from `at` on. A pause (a queue that stood still) is no end where the two go on after it."""
+    times, up = data["clock"], data["up"]
+
+    def reach(at: int) -> int:
         while 0 <= at + step < len(times) and not taken[at + step] and abs(times[at + step] - times[at]) <= usual:
             at += step
         return at
 
-    for step in (-1, 1):
-        at = last if step > 0 else first
-        while True:
-            at = reach(at, step)
-            beyond = at + step
-            if not 0 <= beyond < len(times) or taken[beyond] or abs(times[beyond] - times[at]) > max(10 * usual, 300.0):
-                break
-            end = reach(beyond, step)
-            ups = sum(up[min(beyond, end) : max(beyond, end) + 1])
-            if min(ups, abs(end - beyond) + 1 - ups) < 3:
-                break
-            at = end
-        first, last = (first, at) if step > 0 else (at, last)
-    return first, last
+    while True:
+        at = reach(at)
+        beyond = at + step
+        if not 0 <= beyond < len(times) or taken[beyond] or abs(times[beyond] - times[at]) > max(10 * usual, 300.0):
+            return at
+        end = reach(beyond)
+        ups = sum(up[min(beyond, end) : max(beyond, end) + 1])
+        if min(ups, abs(end - beyond) + 1 - ups) < 2:
+            return at
+        at = end
 
 
 def examine(names: tuple[str, str], data: dict[str, list[Any]], stretch: list[int], parameters: PairParameters) -> Loop | None:
