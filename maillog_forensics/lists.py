@@ -39,7 +39,9 @@ class ListParameters:
     among_others_nats: float = 4.0
     """For a member of a list that responders flood: rarity among people of posting so often meanwhile (see `people`)."""
     quick_s: float = 300.0
-    """Median lag of an unmarked responder; a member who answers everything within this is no person."""
+    """Median lag of an unmarked responder; a member who answers everything within this is no person …"""
+    uneven_nats: float = -5.0
+    """… unless as unevenly as people (see `people`)."""
 
 
 @dataclass
@@ -130,9 +132,9 @@ def _copies(graph: Graph, mail: Mail, parameters: ListParameters) -> pl.DataFram
     return both.join(wide.select("list"), on="list", how="semi").with_columns(second=pl.col("at").dt.epoch("us") / 1e6)
 
 
-def _sent_on(posts: pl.DataFrame, copies: pl.DataFrame) -> float:
-    """Part of some posts of which the list made copies."""
-    return posts["logical"].is_in(copies["logical"].implode()).mean() or 0.0  # type: ignore[return-value]
+def _sent_on(posts: pl.DataFrame, copies: pl.DataFrame) -> pl.Series:
+    """Whether the list made copies of each of some posts."""
+    return posts["logical"].is_in(copies["logical"].implode())
 
 
 def _together(
@@ -170,8 +172,9 @@ def _examine(
     for poster in posters:
         mine = posts.filter(pl.col("sender") == poster).sort("second")
         received = copies.filter(pl.col("member") == poster).sort("second")
-        if received.is_empty() or _sent_on(mine, copies) < parameters.min_sent_on:
+        if received.is_empty() or _sent_on(mine, copies).mean() < parameters.min_sent_on:  # type: ignore[operator]
             continue
+        mine = mine.filter(_sent_on(mine, copies))
         caused = mine.join_asof(
             received.select("second", came="second"),
             on="second",
@@ -181,7 +184,8 @@ def _examine(
         ).drop_nulls("came")
         if caused.height < parameters.min_answers or caused["second"].n_unique() < 4:  # stamps that stand still tell nothing
             continue
-        lag = lags((caused["second"] - caused["came"]).to_list())
+        waits = (caused["second"] - caused["came"]).to_list()
+        lag = lags(waits)
         span = received.filter(pl.col("second").is_between(caused["came"].min(), mine["second"].max()))
         ratio = caused.height / max(1, span.height)
         marked = int((mine["is_automatic"] | mine["is_linked"]).sum())
@@ -191,6 +195,7 @@ def _examine(
             and lag.median_s <= parameters.quick_s
             and ratio >= parameters.min_ratio
             and caused.height >= 2 * parameters.min_answers
+            and people.against_people(waits) >= parameters.uneven_nats
         )
         flood = lag is not None and lag.median_s <= parameters.at_once_s and caused.height >= 2 * parameters.min_answers
         if not (machine or eager or flood):
@@ -229,6 +234,7 @@ def _examine(
         stop = max(s.times[-1] for s in responders) + parameters.at_once_s
         for poster in set(posters) - {s.origin for s in responders}:
             mine = posts.filter(pl.col("sender") == poster, pl.col("second").is_between(begin, stop)).sort("second")
+            mine = mine.filter(_sent_on(mine, copies))
             times = mine["second"].to_list()
             rare = people.rarity(times, None, people.ONE_WAY)
             if mine.height >= parameters.min_answers and rare >= parameters.among_others_nats:

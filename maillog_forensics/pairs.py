@@ -101,22 +101,36 @@ def find_pairs(
 
 
 def _linked_to_each_other(pairs: pl.DataFrame, graph: Graph, mail: Mail | None) -> pl.DataFrame:
-    """The same, linked only where the parent is a message of the other of the two: what a list sends on has a parent by anybody."""
+    """The same, linked only where it is the sender's own message and its parent one of the other: what a list sends on has a parent by anybody."""
     if mail is None or not pairs["is_linked"].any():
         return pairs
+    sides = pl.col("key") // (1 << 32), pl.col("key") % (1 << 32)
     linked = (
         pairs.lazy()
-        .filter("is_linked")
-        .select("row", "mid", other=pl.when("up").then(pl.col("key") % (1 << 32)).otherwise(pl.col("key") // (1 << 32)))
+        .filter("is_linked", ~pl.col("is_null"))
+        .select(
+            "row",
+            "mid",
+            own=pl.when("up").then(sides[0]).otherwise(sides[1]),
+            other=pl.when("up").then(sides[1]).otherwise(sides[0]),
+        )
+        .join(graph.stays.lazy(), on="mid")
     )
     told_parents = mail.messages.lazy().select("mid", pl.col("parent").cast(pl.UInt32)).drop_nulls()
     parents = pl.concat([told_parents, graph.answers.lazy().select("mid", parent="asked")])
-    born = linked.join(parents, on="mid").join(graph.stays.lazy().select(parent="mid", logical="logical"), on="parent").collect()
-    wrote = graph.edges.lazy().filter(pl.col("logical").is_in(born["logical"].unique().implode()))
-    authors = wrote.select("logical", author=pl.col("sender").cast(pl.UInt64)).unique()
-    told = born.lazy().join(authors, on="logical").group_by("row").agg(is_own=(pl.col("author") == pl.col("other")).any())
-    strangers = told.filter(~pl.col("is_own")).select("row").collect()["row"]
-    return pairs.with_columns(is_linked=pl.col("is_linked") & ~pl.col("row").is_in(strangers.implode()))
+    asked = parents.join(graph.stays.lazy(), on="mid").join(
+        graph.stays.lazy().select(parent="mid", asked="logical"), on="parent"
+    )  # whichever stay of the message is linked
+    born = linked.join(asked.select("logical", "asked").unique(), on="logical").collect()
+    wrote = graph.edges.lazy().filter(pl.col("logical").is_in(pl.concat([born["logical"], born["asked"]]).unique().implode()))
+    authors = wrote.select(asked="logical", author=pl.col("sender").cast(pl.UInt64)).unique()
+    first = wrote.sort("sent", "mid").group_by("logical").agg(first=pl.col("sender").first().cast(pl.UInt64))
+    own = born.lazy().join(authors, on="asked").join(first, on="logical").filter(
+        pl.col("author") == pl.col("other"), pl.col("first") == pl.col("own")
+    )  # fmt: skip
+    return pairs.with_columns(
+        is_linked=pl.col("is_linked") & (pl.col("is_null") | pl.col("row").is_in(own.collect()["row"].implode()))
+    )
 
 
 def _on_own_clock(pairs: pl.DataFrame) -> pl.DataFrame:
