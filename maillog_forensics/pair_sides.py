@@ -79,7 +79,7 @@ class Side:
     is_marked: bool
     lags_s: list[float]
     steady: float
-    """Nats against people's answering times; below 0 where they are as uneven."""
+    """Nats against people's answering times, which are uneven and seldom at once; below 0 where these are as uneven."""
     waits: float
     """Nats for waiting for what comes in, against writing by chance."""
     pace: float
@@ -92,6 +92,8 @@ class Side:
     """Nats for writing only as long as it owes answers."""
     subjects: float
     """Nats for answering by its subjects."""
+    worded: float
+    """Nats against people by subjects that only machines give."""
     ignored: int
     """Answers of the other's that it left alone at other times."""
     picked: float
@@ -128,7 +130,7 @@ def measured(
     is_early = sum(data["arrived"][a] > second[b] for a, b in answered) > _EARLY * len(answered)
     arrived = second if is_early else data["arrived"]
     lags_s = [second[b] - (arrived[a] if arrived[a] <= second[b] else second[a]) for a, b in answered]
-    steady, waiting = people.against_people(lags_s), people.against_chance(lags_s)
+    steady, waiting, soon = people.against_people(lags_s), people.against_chance(lags_s), people.at_once(lags_s)
     asked = sorted(arrived[k] for k in theirs)
     pace = people.against_own_pace(times, asked)
     aligned, wander = rhythm.align(asked, times) or ([], math.inf)
@@ -155,13 +157,14 @@ def measured(
         step,
         signs >= parameters.marked_share * len(mine),
         lags_s,
-        max(-parameters.uneven_nats, steady),
+        max(-parameters.uneven_nats, steady) + soon,
         waiting,
         pace,
         people.even_sizes([data["size"][k] for k in mine]),
         people.growing_sizes([data["size"][k] for k in mine]),
         people.held_back([t for t, _ in turns], [by for _, by in turns], side),
         subjects.answering(_turns(side, data, span)),
+        subjects.machine_made(data["subject"][k] for k in mine),
         _ignored(side, data, span),
         math.log(len(data["row"]) / len(span)),
     )

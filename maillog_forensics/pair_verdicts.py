@@ -107,14 +107,14 @@ def _as_people(times: list[float], up: list[bool], sides: list[Side], parameters
         gap=round(high([b - a for a, b in pairwise(times)])),
         **{name: round(s.step.lags.spread, 2) if s.step.lags else "-" for name, s in zip("ab", sides)},
     )
-    steady = sum(s.steady for s in sides)
+    steady = sum(s.steady + s.worded for s in sides)
     needed = parameters.people_nats + parameters.length_alone_nats * max(0.0, 1 - max(0.0, steady) / parameters.steady_nats)
     return rare + steady, needed, said("people writing quickly"), words
 
 
 def _as_person(x: Side, parameters: PairParameters) -> _Explanation:
     """A person `x` who writes of his own accord, and is acknowledged."""
-    nats = people.rarity(x.step.times, None, people.ONE_WAY) + x.waits + x.sizes - _left_alone(x, parameters)
+    nats = people.rarity(x.step.times, None, people.ONE_WAY) + x.waits + x.sizes + x.worded - _left_alone(x, parameters)
     words = said(
         "%(who)s wrote %(n)s times, in the median %(s)s s after what it received: steadier than by chance",
         who=x.step.origin,

@@ -21,6 +21,8 @@ _ANSWERS = 2.3
 _QUOTES, _QUOTES_MOST = 2.0, 8.0
 """Nats for each subject that has the whole subject of the answer before it, with its own prefix: one grows out of the other."""
 
+_MACHINE_MADE, _MACHINE_MADE_MOST = 2.0, 10.0
+
 
 def answering(turns: Iterable[tuple[str | None, str | None]]) -> float:
     """Nats for answering, against writing of one's own accord, by one's own subjects; 0 where subjects are not logged.
@@ -35,6 +37,21 @@ def answering(turns: Iterable[tuple[str | None, str | None]]) -> float:
         return 0.0
     quoting = sum(len(mine) > len(theirs) and mine.endswith(theirs) and is_answer(theirs) for mine, theirs in known)
     return _ANSWERS + min(_QUOTES * quoting, _QUOTES_MOST)
+
+
+def machine_made(subjects: Iterable[str | None]) -> float:
+    """Nats, up to 10, for a program, against a person, by subjects that responders and servers give: few people write those, one after the other."""
+    known = [subject for subject in subjects if subject]
+    if len(known) < _LEAST or sum(map(is_machine_made, known)) < _MOST * len(known):
+        return 0.0
+    return min(_MACHINE_MADE * len(known), _MACHINE_MADE_MOST)
+
+
+@lru_cache(maxsize=65536)
+def is_machine_made(subject: str) -> bool:
+    """Whether this is the subject of an absence notice, a receipt or a notification, not of what a person answered to one."""
+    known = signatures.meaning(subject[:400], ("subject",))
+    return known is not None and known.kind in ("auto_response", "ndr")
 
 
 @lru_cache(maxsize=65536)
