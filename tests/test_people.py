@@ -107,3 +107,9 @@ def test_who_writes_at_random_writes_as_often_while_nothing_is_owed() -> None:
 @pytest.mark.parametrize(("mine", "theirs"), [([], []), ([1.0], [2.0]), ([5.0, 5.0, 5.0], [5.0])])
 def test_holding_back_needs_time_to_tell(mine: list[float], theirs: list[float]) -> None:
     assert people.held_back(*merged(mine, theirs), True) == 0
+
+
+def test_answers_within_seconds_are_no_peoples() -> None:
+    assert people.at_once([3, 4, 2, 5, 3, 4]) > 5
+    assert people.at_once([3, 40, 2, 50, 30, 45]) == 0
+    assert people.at_once([]) == 0

@@ -41,3 +41,11 @@ def test_few_subjects_none_at_all_and_those_of_a_program_tell_nothing() -> None:
     assert subjects.answering([(f"Alarm {n}", f"Re: Alarm {n - 1}") for n in range(40)]) == 0
     half = [("Re: disk full", "Ticket 7")] * 10 + [("disk full on db1", "Ticket 8")] * 10
     assert subjects.answering(half) == 0
+
+
+def test_subjects_that_only_machines_give() -> None:
+    assert subjects.machine_made(["Undeliverable: Invoice 8812"] * 6) == 10
+    assert subjects.machine_made(["Automatic reply: Lunch?"] * 3) > 5
+    assert subjects.machine_made(["Re: Undeliverable: Invoice 8812"] * 20) == 0
+    assert subjects.machine_made([None, "Automatic reply: Lunch?", None]) == 0
+    assert subjects.machine_made(["Automatic reply: Lunch?", "Lunch?"] * 10) == 0
