@@ -97,7 +97,7 @@ class Side:
     ignored: int
     """Answers of the other's that it left alone at other times."""
     picked: float
-    """Nats that the choice of the stretch is worth: one of so many as long in the history of the two."""
+    """Nats that the choice is worth: of one stretch of so many as long in the history of the two, and of its steadiest part."""
 
     def is_machine(self, parameters: PairParameters) -> bool:
         """Whether its answers look like those of a machine, which anybody's mail may have set off."""
@@ -120,11 +120,13 @@ def measured(
     span: list[int],
     one_at_a_time: bool,
     parameters: PairParameters,
+    within: int,
 ) -> Side:
     origin, target = names if side else names[::-1]
     mine = [k for k in span if data["up"][k] is side]
     theirs = [k for k in span if data["up"][k] is not side]
     times, second = [data["second"][k] for k in mine], data["second"]
+    in_order = {k: j * 1e-6 for j, k in enumerate(span)}  # of one second the one that was logged first
     answered = [(a, b) for a, b in pairwise(span) if data["up"][a] is not side and data["up"][b] is side]
     # a program that a server waits for has answered before its delivery is logged
     is_early = sum(data["arrived"][a] > second[b] for a, b in answered) > _EARLY * len(answered)
@@ -133,7 +135,8 @@ def measured(
     steady, waiting, soon = people.against_people(lags_s), people.against_chance(lags_s), people.at_once(lags_s)
     asked = sorted(arrived[k] for k in theirs)
     pace = people.against_own_pace(times, asked)
-    aligned, wander = rhythm.align(asked, times) or ([], math.inf)
+    came, wrote = sorted(arrived[k] + in_order[k] for k in theirs), [second[k] + in_order[k] for k in mine]
+    aligned, wander = rhythm.align(came, wrote) or ([], math.inf)
     # people's bursts, aligned first to first, look steadier than they are
     if not one_at_a_time and wander <= parameters.max_wander:
         steady = max(steady, people.against_people(aligned))
@@ -166,7 +169,7 @@ def measured(
         subjects.answering(_turns(side, data, span)),
         subjects.machine_made(data["subject"][k] for k in mine),
         _ignored(side, data, span),
-        math.log(len(data["row"]) / len(span)),
+        math.log(len(data["row"]) / len(span)) + math.log(within / len(span)),
     )
 
 

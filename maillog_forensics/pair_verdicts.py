@@ -23,7 +23,9 @@ _AGAINST = {
 """What each honest explanation is called where it is weighed: readers take its bare name for what speaks for it."""
 
 
-def judge(names: tuple[str, str], data: dict[str, list[Any]], span: list[int], parameters: PairParameters) -> Loop | None:
+def judge(
+    names: tuple[str, str], data: dict[str, list[Any]], span: list[int], parameters: PairParameters, within: int
+) -> Loop | None:
     """Judge one stretch of a pair's history; None where honest mail explains it.
 
     Parameters
@@ -34,16 +36,17 @@ def judge(names: tuple[str, str], data: dict[str, list[Any]], span: list[int], p
         Columns of the pair's messages; `up` tells where the first of the two wrote.
     span
         Indices of the messages of the stretch.
+    within
+        How many messages the stretch had from which this one was picked.
     """
     times, up = [data["clock"][k] for k in span], [bool(data["up"][k]) for k in span]
     n, ups = len(span), sum(up)
     if abs(2 * ups - n) > max(2, 0.2 * n) or min(ups, n - ups) < 2:
         return None
-    flips = sum(a != b for a, b in pairwise(up))
-    one_at_a_time = flips >= parameters.alternating * (n - 1) and _most_ahead(up) <= parameters.most_ahead
+    one_at_a_time = is_in_turn(up, parameters)
     if people.kept_in_step(up) < min(parameters.apart_nats, parameters.marked_apart_nats):
         return None
-    sides = [measured(names, side, data, span, one_at_a_time, parameters) for side in (True, False)]
+    sides = [measured(names, side, data, span, one_at_a_time, parameters, within) for side in (True, False)]
     marked = [s.is_marked for s in sides]
     factors: list[tuple[str, float | str, str, bool, str]] = []
     looks: list[LookAlike] = []
@@ -74,6 +77,12 @@ def judge(names: tuple[str, str], data: dict[str, list[Any]], span: list[int], p
             name, of = said("marked %(who)s", who=s.step.origin), said("of %(n)s", n=len(s.step.times))
             factors.append((name, s.step.marked, of, s.is_marked, words))
     return _loop(names, data, span, sides, factors, looks, parameters)
+
+
+def is_in_turn(up: list[bool], parameters: PairParameters) -> bool:
+    """Whether the two take turns, so that one message is in flight."""
+    flips = sum(a != b for a, b in pairwise(up))
+    return flips >= parameters.alternating * (len(up) - 1) and _most_ahead(up) <= parameters.most_ahead
 
 
 _Explanation = tuple[float, float, str, str]

@@ -20,7 +20,7 @@ from maillog_forensics.findings import LoopType
 from maillog_forensics.graph import Graph
 from maillog_forensics.loops import Loop
 from maillog_forensics.pair_sides import PairParameters
-from maillog_forensics.pair_verdicts import judge
+from maillog_forensics.pair_verdicts import is_in_turn, judge
 
 _COLUMNS = (
     "row",
@@ -252,6 +252,8 @@ def _examine_pair(
         first, last = at[loop.rows[0]], at[loop.rows[-1]]
         if loop.verdict == "loop":
             first, last = _with_the_rest(first, last, data, taken)
+            if _is_refuted(names, data, [*range(first, last + 1)], len(loop.rows), parameters):
+                continue
             notices = loop.type is not LoopType.NOTIFICATION  # those of answers that were refused when it broke are no part of it
             loop.rows = [data["row"][k] for k in range(first, last + 1) if not (notices and data["is_notification"][k])]
         else:
@@ -259,6 +261,15 @@ def _examine_pair(
         taken[first : last + 1] = [True] * (last + 1 - first)
         found.append(loop)
     return found
+
+
+def _is_refuted(
+    names: tuple[str, str], data: dict[str, list[Any]], whole: list[int], proved: int, parameters: PairParameters
+) -> bool:
+    """Whether the two go on around a stretch as honest mail does, so that its rhythm was chance. What several in flight do can't be judged so."""
+    if len(whole) <= 1.5 * proved or not is_in_turn([data["up"][k] for k in whole], parameters):
+        return False
+    return judge(names, data, whole, parameters, len(whole)) is None
 
 
 def _with_the_rest(first: int, last: int, data: dict[str, list[Any]], taken: list[bool]) -> tuple[int, int]:
@@ -305,7 +316,7 @@ def examine(names: tuple[str, str], data: dict[str, list[Any]], stretch: list[in
     for span in (_without_ends(stretch, times), _steadiest(stretch, times, up)):
         if len(span) < parameters.min_marked or best:
             continue
-        best = judge(names, data, span, parameters)
+        best = judge(names, data, span, parameters, len(stretch))
     return best or doubling.judge(names, data, _without_ends(stretch, times), parameters)
 
 

@@ -97,6 +97,8 @@ def align(asked: list[float], answered: list[float], max_in_flight: int = 8) -> 
         if len(values) < max(4, 0.75 * min(len(asked), len(answered))) or min(values) < -1:
             continue
         mean = sum(values) / len(values)
+        if mean < 0:
+            continue
         wander = math.sqrt(sum((v - mean) ** 2 for v in values) / len(values)) / max(between, 0.5)
         if mean <= (max_in_flight + 1) * between and (best is None or wander < best[1]):
             best = (values, wander)

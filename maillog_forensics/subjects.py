@@ -49,7 +49,9 @@ def machine_made(subjects: Iterable[str | None]) -> float:
 
 @lru_cache(maxsize=65536)
 def is_machine_made(subject: str) -> bool:
-    """Whether this is the subject of an absence notice, a receipt or a notification, not of what a person answered to one."""
+    """Whether this is the subject of an absence notice, a receipt or a notification, not of what a person answered to one, or wrote of one's absence."""
+    if _REPLY.match(subject[:40]):
+        return False
     known = signatures.meaning(subject[:400], ("subject",))
     return known is not None and known.kind in ("auto_response", "ndr")
 
