@@ -32,7 +32,9 @@ class ListParameters:
     min_sent_on: float = 0.3
     """Part of a responder's posts that reach others: what comes to a list's return address, or is held for approval, makes no loop."""
     at_once_s: float = 30.0
-    """Ten posts at such a median lag are no person's, even where a counter or a queue leaves many copies without an answer."""
+    """Ten posts at such a median lag are no person's, even where a counter or a queue leaves many copies without an answer, …"""
+    waiting_nats: float = -2.0
+    """… unless they come after copies as by chance: where many post, one is never far."""
     together_nats: float = 28.0
     """For several members who post quicker than people, though no one of them shows that he answers (see `people`)."""
     max_together: int = 8
@@ -197,7 +199,12 @@ def _examine(
             and caused.height >= 2 * parameters.min_answers
             and people.against_people(waits) >= parameters.uneven_nats
         )
-        flood = lag is not None and lag.median_s <= parameters.at_once_s and caused.height >= 2 * parameters.min_answers
+        flood = (
+            lag is not None
+            and lag.median_s <= parameters.at_once_s
+            and caused.height >= 2 * parameters.min_answers
+            and people.against_chance(waits) >= parameters.waiting_nats
+        )
         if not (machine or eager or flood):
             continue
         responders.append(

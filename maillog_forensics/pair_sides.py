@@ -92,6 +92,8 @@ class Side:
     """Nats for writing only as long as it owes answers."""
     subjects: float
     """Nats for answering by its subjects."""
+    fresh: float
+    """Nats for writing of its own accord, by subjects that have nothing to do with what it got."""
     worded: float
     """Nats against people by subjects that only machines give."""
     ignored: int
@@ -167,6 +169,7 @@ def measured(
         people.growing_sizes([data["size"][k] for k in mine]),
         people.held_back([t for t, _ in turns], [by for _, by in turns], side),
         subjects.answering(_turns(side, data, span)),
+        subjects.fresh((data["up"][k] is side, data["subject"][k]) for k in span),
         subjects.machine_made(data["subject"][k] for k in mine),
         _ignored(side, data, span),
         math.log(len(data["row"]) / len(span)) + math.log(within / len(span)),

@@ -123,7 +123,7 @@ def _as_people(times: list[float], up: list[bool], sides: list[Side], parameters
 
 def _as_person(x: Side, parameters: PairParameters) -> _Explanation:
     """A person `x` who writes of his own accord, and is acknowledged."""
-    nats = people.rarity(x.step.times, None, people.ONE_WAY) + x.waits + x.sizes + x.worded - _left_alone(x, parameters)
+    nats = people.rarity(x.step.times, None, people.ONE_WAY) + x.waits + x.sizes + x.worded - _of_own_accord(x, parameters)
     words = said(
         "%(who)s wrote %(n)s times, in the median %(s)s s after what it received: steadier than by chance",
         who=x.step.origin,
@@ -151,16 +151,16 @@ def _as_program(x: Side, parameters: PairParameters) -> _Explanation:
     )
     needed = parameters.program_at_once_nats if x.answers_at_once(parameters) else parameters.program_nats
     return (
-        sum(nats for nats, _ in signs) - _left_alone(x, parameters),
+        sum(nats for nats, _ in signs) - _of_own_accord(x, parameters),
         needed,
         said("program whose mails are acknowledged"),
         max(signs)[1],
     )
 
 
-def _left_alone(x: Side, parameters: PairParameters) -> float:
-    """What speaks for his own accord elsewhere in the history: answers left alone, and that the stretch was picked from a long one."""
-    return parameters.ignored_nats * max(0, x.ignored - parameters.ignored_free) + x.picked
+def _of_own_accord(x: Side, parameters: PairParameters) -> float:
+    """What speaks for his own accord: subjects of his own, answers left alone at other times, and that the stretch was picked from a long history."""
+    return parameters.ignored_nats * max(0, x.ignored - parameters.ignored_free) + x.picked + x.fresh
 
 
 def _as_notifier(x: Side, parameters: PairParameters) -> _Explanation | None:

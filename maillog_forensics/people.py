@@ -208,8 +208,11 @@ def even_sizes(sizes: Sequence[int | None]) -> float:
         return 0.0
     usual = sorted(steps)[len(steps) // 2]
     even = sum(abs(step - usual) <= max(_SAME_BYTES, _SAME_SHARE * size) for step, size in zip(steps, known))
+    uneven = len(steps) - even
+    if abs(usual) > _SAME_BYTES:  # one step was needed to tell the amount
+        even -= 1
     nats = even * math.log(_SAME_BY_DESIGN / _SAME_BY_CHANCE)
-    nats += (len(steps) - even) * math.log((1 - _SAME_BY_DESIGN) / (1 - _SAME_BY_CHANCE))
+    nats += uneven * math.log((1 - _SAME_BY_DESIGN) / (1 - _SAME_BY_CHANCE))
     return min(max(nats, -2 * _SIZES_TELL), _SIZES_TELL)
 
 

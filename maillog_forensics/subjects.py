@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from functools import lru_cache
@@ -22,6 +23,10 @@ _QUOTES, _QUOTES_MOST = 2.0, 8.0
 """Nats for each subject that has the whole subject of the answer before it, with its own prefix: one grows out of the other."""
 
 _MACHINE_MADE, _MACHINE_MADE_MOST = 2.0, 10.0
+_WORD = re.compile(r"[^\W\d_]{4,}")
+_FRESH, _FRESH_ANSWERED = 0.8, 0.1
+"""How often a subject is about something new where each mail is written of one's own accord, and where each is an answer."""
+_FRESH_MOST = 8.0
 
 
 def answering(turns: Iterable[tuple[str | None, str | None]]) -> float:
@@ -45,6 +50,24 @@ def machine_made(subjects: Iterable[str | None]) -> float:
     if len(known) < _LEAST or sum(map(is_machine_made, known)) < _MOST * len(known):
         return 0.0
     return min(_MACHINE_MADE * len(known), _MACHINE_MADE_MOST)
+
+
+def fresh(messages: Iterable[tuple[bool, str | None]]) -> float:
+    """Nats, up to 8, for writing of one's own accord, by subjects that have no word in common with what came in, nor with one's own before.
+
+    Parameters
+    ----------
+    messages
+        Of each message of the two, in the order of time, whether it is one's own, and its subject.
+    """
+    nats, seen = 0.0, set[str]()
+    for is_own, subject in messages:
+        words = set(_WORD.findall(subject.lower())) if subject else set()
+        if is_own and words and seen:
+            is_fresh = words.isdisjoint(seen)
+            nats += math.log(_FRESH / _FRESH_ANSWERED if is_fresh else (1 - _FRESH) / (1 - _FRESH_ANSWERED))
+        seen |= words
+    return min(max(nats, 0.0), _FRESH_MOST)
 
 
 @lru_cache(maxsize=65536)
