@@ -113,3 +113,9 @@ def test_answers_within_seconds_are_no_peoples() -> None:
     assert people.at_once([3, 4, 2, 5, 3, 4]) > 5
     assert people.at_once([3, 40, 2, 50, 30, 45]) == 0
     assert people.at_once([]) == 0
+
+
+def test_one_step_of_growing_sizes_is_needed_to_tell_the_amount() -> None:
+    assert people.even_sizes([5199, 24743, 23430, 22288]) < 2  # two of three steps alike: by chance
+    assert people.even_sizes([1000 + 500 * k for k in range(8)]) == 4
+    assert people.even_sizes([1090, 1086, 1094, 1084]) == 4

@@ -41,3 +41,9 @@ def test_two_independent_streams_do_not_align() -> None:
     answered = sorted(rng.uniform(0, 4000) for _ in range(40))
     found = rhythm.align(asked, answered)
     assert found is None or found[1] > 0.4
+
+
+def test_nothing_is_answered_before_it_was_asked() -> None:
+    asked = [25.0 * k for k in range(12)]  # each arrives a second after what it is the answer to
+    found = rhythm.align(asked, [at - 0.9 for at in asked])
+    assert found is None or min(found[0]) > 20

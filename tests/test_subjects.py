@@ -49,3 +49,19 @@ def test_subjects_that_only_machines_give() -> None:
     assert subjects.machine_made(["Re: Undeliverable: Invoice 8812"] * 20) == 0
     assert subjects.machine_made([None, "Automatic reply: Lunch?", None]) == 0
     assert subjects.machine_made(["Automatic reply: Lunch?", "Lunch?"] * 10) == 0
+
+
+def test_new_subjects_speak_for_writing_of_ones_own_accord() -> None:
+    asked = ["Visit on Thursday", "Quarterly figures", "Delivery note", "Protokoll"]
+    acknowledged = [m for subject in asked for m in ((True, subject), (False, f"[#] {subject}"))]
+    assert subjects.fresh(acknowledged) > 5
+    assert subjects.fresh([(not own, subject) for own, subject in acknowledged]) == 0
+    in_flight = [(k % 2 == 0, f"Automatic reply: {('Visit', 'Lunch')[k // 2 % 2]}") for k in range(40)]
+    assert subjects.fresh(in_flight) == 0
+    assert subjects.fresh([(True, None), (False, None)] * 10) == 0
+
+
+def test_what_people_write_of_an_absence_is_no_absence_notice() -> None:
+    thread = ["Out of office next week", *["Re: Out of office next week"] * 9]
+    assert subjects.machine_made(thread) == 0
+    assert subjects.machine_made(["Out of office"] * 9) == 10
