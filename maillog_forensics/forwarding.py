@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from dataclasses import dataclass, field
+from statistics import median
 
 import networkx as nx
 import polars as pl
@@ -25,6 +26,10 @@ class RingParameters:
     """Passes of one message through one mailbox on one host; a content filter makes two."""
     min_growth: float = 0.75
     """Part of the passes that must be larger than the one before (each hop adds a Received line)."""
+    many_visits: int = 8
+    """So many passes in a growing size are no chance; where fewer don't lead back in the logs, each must add about the same."""
+    max_uneven: float = 0.5
+    """Largest difference of what they add, in medians: copies that reach one mailbox over several aliases also differ in size."""
 
 
 _Pass = tuple[int, pl.DataFrame, list[str], float, bool]
@@ -54,8 +59,9 @@ def find_rings(mail: Mail, graph: Graph, parameters: RingParameters = RingParame
     Notes
     -----
     A Message-ID alone proves nothing: broken senders use one for every report. A visit counts as a return when the
-    message had been handed on before and is larger now, or when a logged next hop leads back. Known false positives:
-    none seen; a message whose every hop rewrites the Message-ID is found only through logged next hops.
+    message had been handed on before and is larger now, or when a logged next hop leads back. One message to several addresses that
+    lead to one mailbox arrives there as often, in different sizes: where the way back lies outside the logs, few returns count only if each
+    adds about as much. Known false positives: none seen; a message whose every hop rewrites the Message-ID is found only through logged next hops.
     """
     search = RingSearch()
     stays = _stays(mail, _together(mail, graph), parameters)
@@ -64,7 +70,7 @@ def find_rings(mail: Mail, graph: Graph, parameters: RingParameters = RingParame
         .agg(visits=pl.col("mid").n_unique())
         .filter(pl.col("visits") >= parameters.min_visits)
     )
-    stays = stays.join(repeated.select("logical").unique(), on="logical", how="semi").sort("first", "line")
+    stays = stays.join(repeated.select("logical").unique(), on="logical", how="semi").sort("first", "line", "mid", "to_box")
     rings: dict[frozenset[str], list[_Pass]] = {}
     for (logical,), part in stays.partition_by("logical", as_dict=True, maintain_order=True).items():
         search.candidates += 1
@@ -81,7 +87,7 @@ def _stays(mail: Mail, together: pl.DataFrame, parameters: RingParameters) -> pl
     """Stays of messages with the mailbox they were addressed to and the one they were handed on to.
 
     A stay that ends in a content filter on the host itself is no visit: the filter hands the message back, and that counts.
-    Only messages that stayed often enough are fetched.
+    Nor is the putting into a mailbox, which Exchange logs under an id of its own. Only messages that stayed often enough are fetched.
     """
     again = together.filter(pl.col("mid") != pl.col("logical"))  # all stays of a message but the first
     often = again.group_by("logical").len().filter(pl.col("len") >= parameters.min_visits - 1)
@@ -104,11 +110,22 @@ def _stays(mail: Mail, together: pl.DataFrame, parameters: RingParameters) -> pl
     messages = (
         mail.messages.lazy()
         .filter(~pl.col("is_notification"))
-        .select("mid", "host_key", "host", "queue_id", "first", "line", "size", "client_host", "from_box")
+        .select("mid", "mta", "host_key", "host", "queue_id", "first", "line", "size", "client_host", "from_box")
         .join(wanted, on="mid")
         .collect()
     )
-    return messages.join(told, on="mid", how="inner", maintain_order="left")
+    given = told.drop_nulls("next_queue_id").join(messages.select("mid", "host_key", "mta"), on="mid").filter(mta="exchange")
+    into_mailbox = (
+        told.group_by("mid").agg(pl.col("next_queue_id", "relay_host").is_null().all()).filter("next_queue_id", "relay_host")
+    )
+    put = (
+        messages.join(given.select("host_key", queue_id="next_queue_id").unique(), on=["host_key", "queue_id"], how="semi")
+        .join(into_mailbox, on="mid", how="semi")
+        .select("mid")
+    )
+    return messages.join(put, on="mid", how="anti", maintain_order="left").join(
+        told, on="mid", how="inner", maintain_order="left"
+    )
 
 
 def _together(mail: Mail, graph: Graph) -> pl.DataFrame:
@@ -186,7 +203,8 @@ def _shape(part: pl.DataFrame, parameters: RingParameters) -> tuple[list[str], f
     for to_box, final_box, count in part.group_by("to_box", "final_box").len().sort("to_box", "final_box").iter_rows():
         if to_box != final_box:
             graph.add_edge(to_box, final_box, weight=count)
-    visits = Counter(part.select("mid", "to_box").unique()["to_box"].to_list())
+    passes = part.group_by("host_key", "to_box").agg(pl.col("mid").n_unique()).group_by("to_box").agg(pl.col("mid").max())
+    visits = Counter(dict(passes.iter_rows()))
     cycles = [c for c in nx.strongly_connected_components(graph) if len(c) > 1]
     if cycles:
         inside = max(cycles, key=lambda c: (sum(visits[n] for n in c), sorted(c)))
@@ -202,11 +220,16 @@ def _shape(part: pl.DataFrame, parameters: RingParameters) -> tuple[list[str], f
         members = [n for n in part["to_box"].unique(maintain_order=True).to_list() if visits[n] >= parameters.min_visits]
     at = part.filter(pl.col("to_box").is_in(members)).unique("mid", maintain_order=True)
     growing = total = 0
-    for _, host in at.partition_by("host_key", as_dict=True, maintain_order=True).items():
-        sizes = [s for s in host["size"].to_list() if s is not None]
-        growing += sum(b > a for a, b in itertools.pairwise(sizes))
-        total += max(0, len(sizes) - 1)
-    return members, growing / total if total else 0.0, _comes_back(part, parameters)
+    is_even = bool(cycles)
+    for _, host in at.partition_by("host_key", "to_box", as_dict=True, maintain_order=True).items():
+        added = [b - a for a, b in itertools.pairwise(s for s in host["size"].to_list() if s is not None)]
+        growing += sum(d > 0 for d in added)
+        total += len(added)
+        if len(added) >= parameters.many_visits - 1:
+            is_even = True
+        elif len(added) >= parameters.min_visits - 1:
+            is_even |= max(added) - min(added) <= parameters.max_uneven * median(added)
+    return members, growing / total if total and is_even else 0.0, _comes_back(part, parameters)
 
 
 def _comes_back(part: pl.DataFrame, parameters: RingParameters) -> bool:
