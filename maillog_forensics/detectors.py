@@ -37,7 +37,7 @@ def find(mail: Mail, *, window_s: float = 4 * 3600) -> Found:
     pairs, seen_pairs = pairing.find_pairs(mails, PairParameters(window_s=window_s), mail)
     ringed, seen_rings = forwarding.find_rings(mail, mails)
     listed, seen_lists = lists.find_lists(mails, mail, lists.ListParameters(window_s=window_s))
-    cycles, seen_cycles = rings.find_cycles(mails, rings.CycleParameters(window_s=window_s))
+    cycles, seen_cycles = rings.find_cycles(mails, rings.CycleParameters(window_s=window_s), mail)
     for loop in [*cycles, *pairs]:
         if loop.verdict == "loop":
             beginnings.followed_back(loop, mails)

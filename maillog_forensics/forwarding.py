@@ -30,6 +30,10 @@ class RingParameters:
     """So many passes in a growing size are no chance; where fewer don't lead back in the logs, each must add about the same."""
     max_uneven: float = 0.5
     """Largest difference of what they add, in medians: copies that reach one mailbox over several aliases also differ in size."""
+    usual_messages: int = 5
+    """So many messages that were delivered after one number of passes make it the usual one of a host, with content filters on others …"""
+    usual_passes: int = 6
+    """… if it is at most this: a loop that a hop limit ends is longer."""
 
 
 _Pass = tuple[int, pl.DataFrame, list[str], float, bool]
@@ -61,7 +65,8 @@ def find_rings(mail: Mail, graph: Graph, parameters: RingParameters = RingParame
     A Message-ID alone proves nothing: broken senders use one for every report. A visit counts as a return when the
     message had been handed on before and is larger now, or when a logged next hop leads back. One message to several addresses that
     lead to one mailbox arrives there as often, in different sizes: where the way back lies outside the logs, few returns count only if each
-    adds about as much. Known false positives: none seen; a message whose every hop rewrites the Message-ID is found only through logged next hops.
+    adds about as much. A gateway that hands each message to content filters on other hosts gets it back from each of them: that
+    many passes are no return. Known false positives: none seen; a message whose every hop rewrites the Message-ID is found only through logged next hops.
     """
     search = RingSearch()
     stays = _stays(mail, _together(mail, graph), parameters)
@@ -70,7 +75,11 @@ def find_rings(mail: Mail, graph: Graph, parameters: RingParameters = RingParame
         .agg(visits=pl.col("mid").n_unique())
         .filter(pl.col("visits") >= parameters.min_visits)
     )
-    stays = stays.join(repeated.select("logical").unique(), on="logical", how="semi").sort("first", "line", "mid", "to_box")
+    filtered = _filtered(stays, parameters)
+    left = repeated.join(filtered, on="logical", how="anti")
+    if aside := repeated["logical"].n_unique() - left["logical"].n_unique():
+        search.set_aside[mark("mail that passes content filters")] = aside
+    stays = stays.join(left.select("logical").unique(), on="logical", how="semi").sort("first", "line", "mid", "to_box")
     rings: dict[frozenset[str], list[_Pass]] = {}
     for (logical,), part in stays.partition_by("logical", as_dict=True, maintain_order=True).items():
         search.candidates += 1
@@ -126,6 +135,25 @@ def _stays(mail: Mail, together: pl.DataFrame, parameters: RingParameters) -> pl
     return messages.join(put, on="mid", how="anti", maintain_order="left").join(
         told, on="mid", how="inner", maintain_order="left"
     )
+
+
+def _filtered(stays: pl.DataFrame, parameters: RingParameters) -> pl.DataFrame:
+    """logical: messages to one address that came back to a host as often as its delivered mail usually does, from content filters on other hosts."""
+    is_one = (pl.col("to_box").n_unique() == 1) & (pl.col("to_box") == pl.col("final_box")).all()
+    arrived = (
+        stays.sort("first", "line", "mid")
+        .group_by("logical")
+        .agg(is_to_one=is_one, is_delivered=pl.col("event").last() == "deliver")
+        .filter("is_to_one", "is_delivered")
+    )
+    passes = (
+        stays.join(arrived, on="logical", how="semi")
+        .group_by("logical", "host_key")
+        .agg(passes=pl.col("mid").n_unique())
+        .filter((pl.col("passes") == pl.col("passes").max().over("logical")) & (pl.col("passes") <= parameters.usual_passes))
+    )
+    usual = passes.group_by("host_key", "passes").len().filter(pl.col("len") >= parameters.usual_messages)
+    return passes.join(usual, on=["host_key", "passes"], how="semi").select("logical")
 
 
 def _together(mail: Mail, graph: Graph) -> pl.DataFrame:

@@ -31,7 +31,7 @@ class PairParameters:
     people_nats: float = 18.0
     """Against two people: `people.RARITY` is the longest stretch seen in years, this is 600 times rarer."""
     length_alone_nats: float = 10.0
-    """More, where no side answers more steadily than people: what alone would tell is that they keep it up too long."""
+    """More, where nobody answers more steadily than people: what alone would tell is that they keep it up too long."""
     sender_nats: float = 7.0
     """Against a person whose mail a machine acknowledges: such pairs are few, so it takes less."""
     program_nats: float = 2.0
@@ -109,6 +109,10 @@ class Side:
             or people.against_chance(self.lags_s) >= parameters.waiting_nats
             or self.held_back >= parameters.held_back_most
         )
+
+    def is_as_people(self, parameters: PairParameters) -> bool:
+        """Whether its answering times and the sizes of its messages are both as uneven as people's, so that only how much it writes would tell."""
+        return self.steady < 0 and self.sizes <= -parameters.uneven_nats
 
     def answers_at_once(self, parameters: PairParameters) -> bool:
         """Whether it is taken for a machine because it answers quickly."""

@@ -130,7 +130,8 @@ def _as_person(x: Side, parameters: PairParameters) -> _Explanation:
         n=len(x.step.times),
         s=round(x.step.lags.median_s) if x.step.lags else 0,
     )
-    return nats, parameters.sender_nats, said("ticket acknowledgement"), words
+    needed = parameters.sender_nats + (parameters.length_alone_nats if x.is_as_people(parameters) else 0.0)
+    return nats, needed, said("ticket acknowledgement"), words
 
 
 def _as_program(x: Side, parameters: PairParameters) -> _Explanation:

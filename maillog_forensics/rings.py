@@ -14,7 +14,8 @@ from typing import Literal
 import networkx as nx
 import polars as pl
 
-from maillog_forensics import people, phase, relays, rhythm
+from maillog_forensics import people, phase, relays, rhythm, subjects
+from maillog_forensics.correlate import Mail
 from maillog_forensics.findings import LookAlike, LoopType
 from maillog_forensics.graph import Graph
 from maillog_forensics.language import said
@@ -40,6 +41,10 @@ class CycleParameters:
     """For what comes back to it, outside our logs: an honest forwarder is a relay too, and people may write to it quickly."""
     own_pace_nats: float = -2.5
     """Against a program that writes to a forwarder at a pace of its own."""
+    uneven_nats: float = 3.0
+    """What messages of as uneven sizes as people's take off at most: a machine may quote what it likes …"""
+    length_alone_nats: float = 10.0
+    """… and what is needed more where they also come as unevenly as people's, so that only their number would tell."""
     min_open_turns: int = 8
     marked_share: float = 0.6
 
@@ -53,13 +58,19 @@ class CycleSearch:
     set_aside: dict[str, int] = field(default_factory=dict)
 
 
-def find_cycles(graph: Graph, parameters: CycleParameters = CycleParameters()) -> tuple[list[Loop], CycleSearch]:
+def find_cycles(
+    graph: Graph, parameters: CycleParameters = CycleParameters(), mail: Mail | None = None
+) -> tuple[list[Loop], CycleSearch]:
     """Find rings of new messages.
 
     Parameters
     ----------
     graph
         The mail graph; its edges are sorted by `sent`.
+    parameters
+        Thresholds.
+    mail
+        For the sizes and subjects of the few messages that are examined; without it, they tell nothing.
 
     Returns
     -------
@@ -86,7 +97,13 @@ def find_cycles(graph: Graph, parameters: CycleParameters = CycleParameters()) -
             if loop:
                 used |= set(cycle)
                 loops.append(loop)
-    return loops + _open_rings(found, used, graph, parameters, search), search
+    rings = _joined(_open_rings(found, used, graph, parameters, search))
+    looks = _looks([row for ring in rings for run in ring.runs for row in run.rows], graph, mail)
+    for ring in rings:
+        coming = ring.coming - _of_own_accord(ring, looks, parameters)
+        if coming >= parameters.return_nats:
+            loops.append(_opened(ring, coming, graph, parameters, search))
+    return loops, search
 
 
 def _cycles(found: Relays, parameters: CycleParameters, search: CycleSearch) -> list[list[int]]:
@@ -141,7 +158,7 @@ def _closed(cycle: list[int], found: Relays, graph: Graph, parameters: CyclePara
     return _loop(runs, steps, begin, end, factors, all_marked, search)
 
 
-def _open_rings(found: Relays, used: set[int], graph: Graph, parameters: CycleParameters, search: CycleSearch) -> list[Loop]:
+def _open_rings(found: Relays, used: set[int], graph: Graph, parameters: CycleParameters, search: CycleSearch) -> list[_Open]:
     """Relays to which the next message comes back in step, by a way that our logs do not show."""
     kept: list[_Open] = []
     tried = Counter(found.runs[came].target for came, _ in found.pairs)
@@ -162,28 +179,58 @@ def _open_rings(found: Relays, used: set[int], graph: Graph, parameters: CyclePa
         coming -= math.log(tried[runs[0].target])  # a hub has as many chances
         if back < 0 or coming < 0.5 * parameters.return_nats:
             continue
-        if people.against_own_pace(asked, passed) >= parameters.own_pace_nats:
+        if people.against_own_pace(asked, passed) >= parameters.own_pace_nats and not _is_sent_on(runs, graph):
             kept.append(_Open(begin, end, runs, [returns, lags], there + stepping, coming))
-    loops = []
-    for ring in _joined(kept):
-        if ring.coming < parameters.return_nats:
-            continue
-        runs = ring.runs
-        words = said(
-            "what %(last)s gets is followed by the next message of %(first)s at a time of its own, by a way outside these logs",
-            last=graph.name(runs[-1].target),
-            first=graph.name(runs[0].origin),
-        )
-        factors: list[tuple[str, float | str, str, bool, str]] = [
-            (
-                said("passing on"), round(ring.passing, 1), f">= {parameters.relay_nats:g}", True,
-                said("each message in has one of its own that goes out, in step"),
-            ),
-            (said("coming back"), round(ring.coming, 1), f">= {parameters.return_nats:g}", True, words),
-        ]  # fmt: skip
-        steps = _steps(runs, ring.waits, ring.begin, ring.end, graph)
-        loops.append(_loop(runs, steps, ring.begin, ring.end, factors, False, search))
-    return loops
+    return kept
+
+
+def _is_sent_on(runs: list[Run], graph: Graph) -> bool:
+    """Whether what goes out is what came in, not answers to it: a forward of which the envelope is rewritten."""
+    came, went = (graph.edges[run.rows]["logical"] for run in runs)
+    return 2 * went.is_in(came.implode()).sum() > went.len()
+
+
+_Looks = dict[int, tuple[int | None, str | None]]
+"""Size (bytes) and subject of messages, by their rows in the table of edges; NULL where not logged."""
+
+
+def _looks(rows: list[int], graph: Graph, mail: Mail | None) -> _Looks:
+    if mail is None or not rows:
+        return {}
+    wanted = graph.edges[rows].select("mid", row=pl.Series(rows))
+    looks = wanted.lazy().join(mail.messages.lazy().select("mid", "size", "subject"), on="mid")
+    return {row: (size, subject) for row, size, subject in looks.select("row", "size", "subject").collect().iter_rows()}
+
+
+def _of_own_accord(ring: _Open, looks: _Looks, parameters: CycleParameters) -> float:
+    """Nats for a first member that writes because it likes to, by subjects that have nothing to do with what goes round, and by uneven sizes."""
+    first, *others = ring.runs
+    own = [row for t, row in zip(first.times, first.rows) if ring.begin <= t <= ring.end]
+    passed = [row for run in others for t, row in zip(run.times, run.rows) if ring.begin <= t <= ring.end]
+    turns = sorted([(row, True) for row in own] + [(row, False) for row in passed])  # the edges are in the order of time
+    unknown = (None, None)
+    uneven = -people.even_sizes([looks.get(row, unknown)[0] for row in own])
+    nats = subjects.fresh((is_own, looks.get(row, unknown)[1]) for row, is_own in turns)
+    if uneven >= parameters.uneven_nats and people.against_people(ring.waits[0]) < 0:
+        nats += parameters.length_alone_nats
+    return nats + min(max(0.0, uneven), parameters.uneven_nats)
+
+
+def _opened(ring: _Open, coming: float, graph: Graph, parameters: CycleParameters, search: CycleSearch) -> Loop:
+    runs = ring.runs
+    words = said(
+        "what %(last)s gets is followed by the next message of %(first)s at a time of its own, by a way outside these logs",
+        last=graph.name(runs[-1].target),
+        first=graph.name(runs[0].origin),
+    )
+    factors: list[tuple[str, float | str, str, bool, str]] = [
+        (
+            said("passing on"), round(ring.passing, 1), f">= {parameters.relay_nats:g}", True,
+            said("each message in has one of its own that goes out, in step"),
+        ),
+        (said("coming back"), round(coming, 1), f">= {parameters.return_nats:g}", True, words),
+    ]  # fmt: skip
+    return _loop(runs, _steps(runs, ring.waits, ring.begin, ring.end, graph), ring.begin, ring.end, factors, False, search)
 
 
 @dataclass(frozen=True)

@@ -79,8 +79,13 @@ def test_answers_that_double_are_found_in_most_logs(tmp_path: Path) -> None:
     assert hits >= 6
 
 
-@pytest.mark.parametrize("kind", ["alarms", "bounce_answerers"])
-@pytest.mark.parametrize("turn", range(3))
-def test_bursts_of_alarms_and_answers_to_a_return_address_are_no_loop(tmp_path: Path, kind: str, turn: int) -> None:
-    _, found = claims(tmp_path, "lookalikes", list(LOOKALIKES).index(kind) + turn * len(LOOKALIKES), 1)
+BURSTS = [(kind, turn, 1) for kind in ("alarms", "bounce_answerers") for turn in range(3)] + [
+    ("several_aliases", 12, 3), ("several_aliases", 13, 3), ("invitations", 5, 3), ("invitations", 10, 3), ("forwarded_burst", 19, 3),
+]  # fmt: skip
+"""Each was taken for a loop at some time."""
+
+
+@pytest.mark.parametrize(("kind", "turn", "seed"), BURSTS)
+def test_bursts_that_are_answered_or_passed_on_are_no_loop(tmp_path: Path, kind: str, turn: int, seed: int) -> None:
+    _, found = claims(tmp_path, "lookalikes", list(LOOKALIKES).index(kind) + turn * len(LOOKALIKES), seed)
     assert found == []

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from tests.generator import loops
 from tests.generator.people import answer_time
 from tests.generator.places import Stage
 from tests.generator.responders import MailingList, Responder, spread
-from tests.generator.world import NULL, Host, Mail, Stay
+from tests.generator.world import NULL, Alias, Host, Mail, Stay
 
 
 def _clockwork(
@@ -277,10 +278,66 @@ def closed_tickets(stage: Stage) -> None:
     world.benign.append(f"{desk} and absence notices, each answers once")
 
 
+def several_aliases(stage: Stage) -> None:
+    """Mails to several addresses at once, all of which lead to one mailbox: copies of one message arrive there again and again."""
+    world, rng = stage.world, stage.rng
+    reader = stage.crowd.someone(rng.choice(stage.ours))
+    names = ("abuse", "postmaster", "security", "webmaster", "hostmaster", "noc")
+    aliases = [f"{name}@{h.domains[0]}" for name in names for h in stage.ours if h.mta.name != "exchange"]
+    if not aliases:
+        return single_bounces(stage)
+    aliases = rng.sample(aliases, min(len(aliases), rng.randint(3, 7)))
+    for address in aliases:
+        world.aliases[address] = Alias((reader,), rng.choice(("keep", "srs")))
+    for _ in range(rng.randint(10, 25)):
+        author = stage.crowd.someone(rng.choice([*stage.ours, *stage.outside]))
+        to = {*rng.sample(aliases, rng.randint(3, len(aliases))), *rng.choice(((), (reader,)))}
+        world.submit(stage.crowd.write(author, tuple(sorted(to))), stage.crowd.moment())
+    world.benign.append(f"{len(aliases)} aliases of {reader}, several of which get the same mails")
+
+
+def invitations(stage: Stage) -> None:
+    """A person invites a meeting room dozens of times in a hurry; it accepts each at once."""
+    world, rng = stage.world, stage.rng
+    host = rng.choice(stage.ours)
+    room = f"room@{host.domains[0]}"
+    accept = Responder(world, room, spread(rng, 0.5, 6), 0.2, style="sieve", prefix="Accepted: ", answers_null=False)
+    world.habit(room, lambda mail, *more: accept(mail, *more) if mail.kind == "human" else None)
+    for _ in range(rng.randint(1, 4)):
+        author, at = stage.crowd.someone(rng.choice(stage.ours)), stage.crowd.moment()
+        median, uneven = spread(rng, 15, 60), rng.uniform(0.6, 1.2)
+        for _ in range(rng.randint(8, 45)):
+            world.submit(stage.crowd.write(author, (room,)), at)
+            at += rng.lognormvariate(math.log(median), uneven)
+    world.benign.append(f"{room} accepts each of many invitations at once")
+
+
+def forwarded_burst(stage: Stage) -> None:
+    """A person writes a dozen mails in a hurry to one whose rule forwards each as a mail of its own."""
+    world, rng = stage.world, stage.rng
+    reader, deputy = (stage.crowd.someone(rng.choice(stage.ours)) for _ in range(2))
+    lag, sd = spread(rng, 1, 5), rng.uniform(0.1, 0.3)
+
+    def send_on(mail: Mail, to: str, now: float, stay: Stay) -> None:
+        if mail.kind == "human" and stay.sender and mail.author not in (reader, deputy):
+            copy = stage.crowd.write(reader, (deputy,), f"Fwd: {mail.subject}", stay.size + 400)
+            world.submit(copy, now + lag * rng.lognormvariate(0, sd))
+
+    if reader != deputy:
+        world.habit(reader, send_on)
+    for _ in range(rng.randint(2, 6)):
+        author, at = stage.crowd.someone(rng.choice(stage.ours)), stage.crowd.moment()
+        median, uneven = spread(rng, 20, 240), rng.uniform(0.6, 1.2)
+        for _ in range(rng.randint(8, 24) if author != reader else 0):
+            world.submit(stage.crowd.write(author, (reader,)), at)
+            at += rng.lognormvariate(math.log(median), uneven)
+    world.benign.append(f"{reader} forwards bursts of mails to {deputy}")
+
+
 LOOKALIKES: dict[str, Callable[[Stage], object]] = {
     f.__name__: f
     for f in (
         tickets, alarms, crossing_monitors, echo_probe, newsletter, discussion, bounce_answerers, greylisting, receipts, orders, long_chat, absences, reply_all,
-        pop_collector, single_bounces, same_message_id, closed_tickets,
+        pop_collector, single_bounces, same_message_id, closed_tickets, several_aliases, invitations, forwarded_burst,
     )
 }  # fmt: skip

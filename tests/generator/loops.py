@@ -304,8 +304,12 @@ def _forwarding(stage: Stage, envelope: str) -> Loop:
     rng, world = stage.rng, stage.world
     hosts = [h for h in stage.ours if h.mta.name != "exchange"]
     members = _addresses(stage, hosts)
-    for i, address in enumerate(members):
-        world.aliases[address] = Alias((members[(i + 1) % len(members)],), envelope)
+    aliases = {a: Alias((members[(i + 1) % len(members)],), envelope) for i, a in enumerate(members)}
+    if stage.goes_on:  # set, and mended, in the middle of other mail, which would go round as well
+        world.at(stage.facts["t0"], lambda _: world.aliases.update(aliases))
+        world.at(stage.facts["t0"] + 6000, lambda _: [world.aliases.pop(a, None) for a in members])
+    else:
+        world.aliases.update(aliases)
     loop = stage.loop("forwarding", members, ended_by="hop_limit", end_reason="hops", has_times=False)
     loop.has_range = loop.counts_bounces = envelope == "self"  # the notifications come back to the ring and go round as well
     stage.facts["end"] = "hop_limit"
