@@ -24,7 +24,12 @@ _SPREAD, _SPREADS = 0.5, 0.8
 """How uneven the lags of one side and of both together may be (see `rhythm.Lags`).
 
 A burst that is acknowledged twice has lags that grow with the burst: theirs is 0.65 and more for two dozen messages."""
-_TURNS = 3.0
+_TURNS, _STEADY, _STEADY_TURNS = 3.0, 0.3, 2.5
+"""Turns that it takes, and fewer where the spreads of both together are no larger than that."""
+_PARTS = (1.0, 0.85, 0.7, 0.55)
+"""Parts of a stretch, from its beginning, that may be what grew: a full mailbox or a limit breaks most loops that grow, not all at once."""
+_PART_COSTS = 2.0
+"""Nats more that it takes where a part was picked."""
 _STRAYS = 12
 """Other mail before the first message of the loop."""
 _GROWS = 10.0
@@ -41,9 +46,10 @@ _EARLY_S = -2.0
 
 @dataclass(frozen=True)
 class Doubling:
-    """A stretch that grows: from which message on, how often each side answers, and after how long."""
+    """A stretch that grows: from which message to which, how often each side answers, and after how long."""
 
     begin: int
+    end: int
     first: bool
     """Which of the two wrote the first message."""
     answers: tuple[int, int]
@@ -62,7 +68,7 @@ def judge(names: tuple[str, str], data: dict[str, list[Any]], span: list[int], p
     found = find([data["second"][k] for k in span], [bool(data["up"][k]) for k in span])
     if found is None:
         return None
-    span, steps = span[found.begin :], []
+    span, steps = span[found.begin : found.end], []
     members = names if found.first else names[::-1]
     for side, origin, target, lags in zip((found.first, not found.first), members, members[::-1], found.lags):
         mine = [k for k in span if data["up"][k] is side]
@@ -106,18 +112,26 @@ def find(times: list[float], up: list[bool]) -> Doubling | None:
     -------
     The reading with the steadiest lags, None where none is steady.
     """
-    if len(times) < _LEAST or 2 * times[len(times) // 2] <= times[0] + times[-1]:  # most of what grows is in its second half
-        return None
-    readings = []
-    for begin in range(min(_STRAYS, len(times) - _LEAST) + 1):
-        mine, theirs = ([t for t, by in zip(times[begin:], up[begin:]) if (by is up[begin]) is own] for own in (True, False))
-        for answers in product(range(1, _AT_ONCE + 1), range(1, _AT_ONCE + 1)):
-            if max(answers) > 1 and (reading := _read(mine, theirs, begin, up[begin], answers)):
-                readings.append(reading)
-    return min(readings, key=lambda r: sum(lag.spread for lag in r.lags), default=None)
+    for part in _PARTS:
+        n = math.ceil(part * len(times))
+        if n < _LEAST or 2 * times[n // 2] <= times[0] + times[n - 1]:  # most of what grows is in its second half
+            continue
+        readings = []
+        for begin in range(min(_STRAYS, n - _LEAST) + 1):
+            mine, theirs = (
+                [t for t, by in zip(times[begin:n], up[begin:n]) if (by is up[begin]) is own] for own in (True, False)
+            )
+            for answers in product(range(1, _AT_ONCE + 1), range(1, _AT_ONCE + 1)):
+                if max(answers) > 1 and (reading := _read(mine, theirs, begin, up[begin], answers, _PART_COSTS * (part < 1))):
+                    readings.append(reading)
+        if readings:
+            return min(readings, key=lambda r: sum(lag.spread for lag in r.lags))
+    return None
 
 
-def _read(mine: list[float], theirs: list[float], begin: int, first: bool, answers: tuple[int, int]) -> Doubling | None:
+def _read(
+    mine: list[float], theirs: list[float], begin: int, first: bool, answers: tuple[int, int], more: float
+) -> Doubling | None:
     """A stretch read as a loop whose sides answer each message so often; None where the lags say otherwise."""
     if min(len(mine), len(theirs)) < _LEAST / 4:
         return None
@@ -134,11 +148,11 @@ def _read(mine: list[float], theirs: list[float], begin: int, first: bool, answe
     times = sorted(mine + theirs)
     turns = (times[-1] - times[0]) / max(1.0, lags[0].median_s + lags[1].median_s)
     spreads = lags[0].spread, lags[1].spread
-    if max(spreads) > _SPREAD or sum(spreads) > _SPREADS or turns < _TURNS:
+    if max(spreads) > _SPREAD or sum(spreads) > _SPREADS or turns < (_STEADY_TURNS if sum(spreads) <= _STEADY else _TURNS):
         return None
     got, expected = _growth(times, _SLOWER * math.log(answers[0] * answers[1]) * turns)
-    needed = max(_GROWS, _GROWS_EACH * expected)
-    return Doubling(begin, first, answers, (lags[0], lags[1]), turns, got, needed) if got >= needed else None
+    needed = max(_GROWS, _GROWS_EACH * expected) + more
+    return Doubling(begin, begin + n, first, answers, (lags[0], lags[1]), turns, got, needed) if got >= needed else None
 
 
 def _is_early(answered: list[float], asked: list[float], each: int) -> bool:

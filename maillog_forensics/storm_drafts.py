@@ -86,6 +86,8 @@ def from_storm(storm: Storm, graph: Graph, mail: Mail) -> Draft:
 
 
 def is_of_loop(storm: Storm, drafts: list[Draft]) -> bool:
-    """A storm to a member of a loop, made of the loop's own notifications, is the loop."""
-    own = {x for d in drafts if storm.target in d.members and d.verdict == "loop" for x in d.logicals}
-    return sum(x in own for x in storm.logicals) > 0.5 * len(storm.logicals)
+    """A storm to a member of a loop, made of the loop's own notifications or of those of its messages that failed at last, is the loop."""
+    own = [d for d in drafts if storm.target in d.members and d.verdict == "loop"]
+    logicals, mids = {x for d in own for x in d.logicals}, {x for d in own for x in d.mids}
+    returned = sum(x in mids for x in storm.returned)
+    return max(sum(x in logicals for x in storm.logicals), returned) > 0.5 * len(storm.logicals)

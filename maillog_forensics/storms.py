@@ -53,6 +53,8 @@ class Storm:
     """The host, where the storm is one host's to many and not many's to one."""
     code_of: list[str | None] = field(default_factory=list)
     """Enhanced status code of each of `times`."""
+    returned: list[int] = field(default_factory=list)
+    """The messages (`mid`) that were returned, where the logs tell."""
 
 
 @dataclass
@@ -282,4 +284,8 @@ def _storm(target: str, part: pl.DataFrame, quiet: float) -> Storm:
     else:
         kind = StormType.BACKSCATTER
     mids = part["mids"].explode().drop_nulls().unique(maintain_order=True).to_list()
-    return Storm(target, kind, logicals, mids, part["second"].to_list(), origins, codes, quiet, code_of=part["code"].to_list())
+    returned = part["parent"].drop_nulls().unique(maintain_order=True).to_list()
+    code_of = part["code"].to_list()
+    return Storm(
+        target, kind, logicals, mids, part["second"].to_list(), origins, codes, quiet, code_of=code_of, returned=returned
+    )
