@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import random
 from pathlib import Path
@@ -40,6 +41,28 @@ def test_other_mail_before_it_is_left_out() -> None:
     times, up = growing(random.Random(3), (2, 2), 7)
     found = doubling.find([-300.0, -200.0, *times], [False, True, *up])
     assert found is not None and found.begin == 2
+
+
+def broken(rng: random.Random, full_at: float) -> tuple[list[float], list[bool]]:
+    """The same, answered once and twice, until the mailbox of the second side is full: the first still answers what it got, and a queue keeps one back."""
+    waiting, rows = [(0.0, True)], list[tuple[float, bool]]()
+    while waiting:
+        at, up = heapq.heappop(waiting)
+        rows.append((at, up))
+        if up and at > full_at:
+            continue
+        for _ in range(2 if up else 1):
+            heapq.heappush(waiting, (at + (15 if up else 40) * rng.lognormvariate(0, 0.15), not up))
+    rows.append((rows[-1][0] + 400, True))
+    return [t for t, _ in rows], [side for _, side in rows]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_loop_that_grew_until_a_mailbox_was_full_is_read_from_what_grew(seed: int) -> None:
+    times, up = broken(random.Random(seed), 360)
+    found = doubling.find(times, up)
+    assert found is not None
+    assert found.begin <= 1 and 0.5 * len(times) < found.end < len(times)
 
 
 @pytest.mark.parametrize("each", [1, 2])
