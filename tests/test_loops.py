@@ -124,6 +124,38 @@ def test_rings_of_new_messages_are_found_with_all_their_members(length: int) -> 
     assert [set(loop.members) for loop in loops] == [set(names)]
 
 
+def passed_on(rng: random.Random, turns: int, uneven: float = 0.1) -> list[tuple[float, str, str]]:
+    """A ring A > B > C > A of which the logs don't show the last arrow."""
+    rows, at = [], 0.0
+    for _ in range(turns):
+        rows += [(at, A, B), (at + 3 * rng.lognormvariate(0, 0.1), B, C)]
+        at += 40 * rng.lognormvariate(0, uneven)
+    return rows
+
+
+def looks(sizes: list[int | None], subjects: list[str | None]) -> Mail:
+    messages = pl.DataFrame(
+        {"mid": range(len(sizes)), "size": sizes, "subject": subjects},
+        schema={"mid": pl.UInt32, "size": pl.Int64, "subject": pl.String},
+    )
+    return Mail(messages, pl.DataFrame(), pl.DataFrame())
+
+
+def test_a_ring_with_a_hop_outside_the_logs_is_found() -> None:
+    rows = passed_on(random.Random(5), 20)
+    answers = looks([None] * 40, [("Absent: ", "Fwd: Absent: ")[i % 2] + "Offer" for i in range(40)])
+    for mail in (None, answers):
+        (loop,), _ = find_cycles(make_graph(rows), mail=mail)
+        assert loop.members == (A, B, C)
+
+
+def test_mails_about_ever_new_things_do_not_come_back_from_whom_they_are_passed_on_to() -> None:
+    rows = passed_on(random.Random(5), 20, 0.45)
+    assert find_cycles(make_graph(rows))[0], "without the subjects it passes for a ring"
+    fresh = looks([None] * 40, [("", "Fwd: ")[i % 2] + "abcdefghijklmnopqrst"[i // 2] * 6 for i in range(40)])
+    assert find_cycles(make_graph(rows), mail=fresh)[0] == []
+
+
 def test_a_window_shorter_than_the_gap_hides_a_slow_loop() -> None:
     rows = ping_pong(random.Random(1), 60, 3600, 0.05)
     found, _ = find_pairs(make_graph(rows), PairParameters(window_s=600))
