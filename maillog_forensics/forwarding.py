@@ -78,7 +78,7 @@ def find_rings(mail: Mail, graph: Graph, parameters: RingParameters = RingParame
     filtered = _filtered(stays, parameters)
     left = repeated.join(filtered, on="logical", how="anti")
     if aside := repeated["logical"].n_unique() - left["logical"].n_unique():
-        search.set_aside[mark("mail that passes content filters")] = aside
+        search.set_aside[mark("mail that passes content filters")] = search.candidates = aside
     stays = stays.join(left.select("logical").unique(), on="logical", how="semi").sort("first", "line", "mid", "to_box")
     rings: dict[frozenset[str], list[_Pass]] = {}
     for (logical,), part in stays.partition_by("logical", as_dict=True, maintain_order=True).items():
