@@ -29,7 +29,7 @@ _TURNS, _STEADY, _STEADY_TURNS = 3.0, 0.3, 2.5
 _PARTS = (1.0, 0.85, 0.7, 0.55)
 """Parts of a stretch, from its beginning, that may be what grew: a full mailbox or a limit breaks most loops that grow, not all at once."""
 _PART_COSTS = 2.0
-"""Nats more that it takes where a part was picked."""
+"""Nats more that it takes where a part was picked, and where it begins with several messages."""
 _STRAYS = 12
 """Other mail before the first message of the loop."""
 _GROWS = 10.0
@@ -112,7 +112,8 @@ def find(times: list[float], up: list[bool]) -> Doubling | None:
     -------
     The reading with the steadiest lags, None where none is steady.
     """
-    for part in _PARTS:
+    for in_waves, part in product((False, True), _PARTS):
+        more = _PART_COSTS * (part < 1) + _PART_COSTS * in_waves
         n = math.ceil(part * len(times))
         if n < _LEAST or 2 * times[n // 2] <= times[0] + times[n - 1]:  # most of what grows is in its second half
             continue
@@ -122,7 +123,7 @@ def find(times: list[float], up: list[bool]) -> Doubling | None:
                 [t for t, by in zip(times[begin:n], up[begin:n]) if (by is up[begin]) is own] for own in (True, False)
             )
             for answers in product(range(1, _AT_ONCE + 1), range(1, _AT_ONCE + 1)):
-                if max(answers) > 1 and (reading := _read(mine, theirs, begin, up[begin], answers, _PART_COSTS * (part < 1))):
+                if max(answers) > 1 and (reading := _read(mine, theirs, begin, up[begin], answers, more, in_waves)):
                     readings.append(reading)
         if readings:
             return min(readings, key=lambda r: sum(lag.spread for lag in r.lags))
@@ -130,17 +131,21 @@ def find(times: list[float], up: list[bool]) -> Doubling | None:
 
 
 def _read(
-    mine: list[float], theirs: list[float], begin: int, first: bool, answers: tuple[int, int], more: float
+    mine: list[float], theirs: list[float], begin: int, first: bool, answers: tuple[int, int], more: float, in_waves: bool
 ) -> Doubling | None:
-    """A stretch read as a loop whose sides answer each message so often; None where the lags say otherwise."""
+    """A stretch read as a loop whose sides answer each message so often; None where the lags say otherwise.
+
+    It begins with one message; `in_waves`, with all of a side's before the first of the other, of a turn that is not the loop's first.
+    """
     if min(len(mine), len(theirs)) < _LEAST / 4:
         return None
     n = len(mine) + len(theirs)
     if min(answers) == 1 and abs(len(mine) - len(theirs)) <= _EQUAL * n:
         return None
-    if _is_early(mine[1:], theirs, answers[0]) or _is_early(theirs, mine, answers[1]):
+    answering = mine[sum(t <= theirs[0] for t in mine) if in_waves else 1 :]
+    if _is_early(answering, theirs, answers[0]) or _is_early(theirs, mine, answers[1]):
         return None
-    back = [t - theirs[i // answers[0]] for i, t in enumerate(mine[1:]) if i // answers[0] < len(theirs)]
+    back = [t - theirs[i // answers[0]] for i, t in enumerate(answering) if i // answers[0] < len(theirs)]
     there = [t - mine[i // answers[1]] for i, t in enumerate(theirs) if i // answers[1] < len(mine)]
     lags = rhythm.lags(back), rhythm.lags(there)
     if lags[0] is None or lags[1] is None:
