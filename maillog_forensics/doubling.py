@@ -96,7 +96,17 @@ def judge(names: tuple[str, str], data: dict[str, list[Any]], span: list[int], p
     rows = [data["row"][k] for k in span]
     level: Literal["proven", "likely"] = "proven" if linked else "likely"
     return Loop(
-        LoopType.AUTO_RESPONSE, members, rows, steps, level, 0.9, factors, [look], turns=round(found.turns), period_s=period
+        LoopType.AUTO_RESPONSE,
+        members,
+        rows,
+        steps,
+        level,
+        0.9,
+        factors,
+        [look],
+        turns=round(found.turns),
+        period_s=period,
+        grows=True,
     )
 
 
@@ -153,11 +163,22 @@ def _read(
     times = sorted(mine + theirs)
     turns = (times[-1] - times[0]) / max(1.0, lags[0].median_s + lags[1].median_s)
     spreads = lags[0].spread, lags[1].spread
+    if _are_acknowledgements(mine, theirs, min(spreads)) or _are_acknowledgements(theirs, mine, min(spreads)):
+        return None
     if max(spreads) > _SPREAD or sum(spreads) > _SPREADS or turns < (_STEADY_TURNS if sum(spreads) <= _STEADY else _TURNS):
         return None
     got, expected = _growth(times, _SLOWER * math.log(answers[0] * answers[1]) * turns)
     needed = max(_GROWS, _GROWS_EACH * expected) + more
     return Doubling(begin, begin + n, first, answers, (lags[0], lags[1]), turns, got, needed) if got >= needed else None
+
+
+def _are_acknowledgements(asked: list[float], answered: list[float], spread: float) -> bool:
+    """Whether each of nearly as many follows one of the other side's, more evenly than `spread`."""
+    n = min(len(asked), len(answered))
+    if abs(len(asked) - len(answered)) > _EQUAL * (len(asked) + len(answered)) or _is_early(answered, asked, 1):
+        return False
+    lags = rhythm.lags([b - a for a, b in zip(asked[:n], answered[:n])])
+    return lags is not None and lags.spread <= spread
 
 
 def _is_early(answered: list[float], asked: list[float], each: int) -> bool:

@@ -52,3 +52,5 @@ class Loop:
     messages: int | None = None
     transfers: int | None = None
     verdict: str = "loop"
+    grows: bool = False
+    """Whether each turn has more messages than the one before, so that the last turns are most of it."""

@@ -252,7 +252,7 @@ def _examine_pair(
         first, last = at[loop.rows[0]], at[loop.rows[-1]]
         if loop.verdict == "loop":
             first, last = _with_the_rest(first, last, data, taken)
-            if _is_refuted(names, data, [*range(first, last + 1)], len(loop.rows), parameters):
+            if _is_refuted(names, data, [*range(first, last + 1)], loop, parameters):
                 continue
             notices = loop.type is not LoopType.NOTIFICATION  # those of answers that were refused when it broke are no part of it
             loop.rows = [data["row"][k] for k in range(first, last + 1) if not (notices and data["is_notification"][k])]
@@ -264,10 +264,12 @@ def _examine_pair(
 
 
 def _is_refuted(
-    names: tuple[str, str], data: dict[str, list[Any]], whole: list[int], proved: int, parameters: PairParameters
+    names: tuple[str, str], data: dict[str, list[Any]], whole: list[int], loop: Loop, parameters: PairParameters
 ) -> bool:
     """Whether the two go on around a stretch as honest mail does, so that its rhythm was chance. What several in flight do can't be judged so."""
-    if len(whole) <= 1.5 * proved or not is_in_turn([data["up"][k] for k in whole], parameters):
+    if loop.grows:  # what grew is most of it
+        return len(whole) > 2 * len(loop.rows)
+    if len(whole) <= 1.5 * len(loop.rows) or not is_in_turn([data["up"][k] for k in whole], parameters):
         return False
     return judge(names, data, whole, parameters, len(whole)) is None
 
