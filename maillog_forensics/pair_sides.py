@@ -85,7 +85,9 @@ class Side:
     pace: float
     """Nats for writing because of what came in, against a pace of its own."""
     sizes: float
-    """Nats against people by the sizes of its messages."""
+    """Nats against people by the sizes of its messages …"""
+    alike: float
+    """… and against such as write a line or two each time."""
     grows: float
     """Nats for answering what it quotes."""
     held_back: float
@@ -110,9 +112,14 @@ class Side:
             or self.held_back >= parameters.held_back_most
         )
 
+    @property
+    def sized(self) -> float:
+        """Nats against a person who writes of their own accord, by sizes that are even or grow each time: by what they quote, if not by one amount."""
+        return max(self.sizes, self.grows) if self.grows > 0 else self.sizes
+
     def is_as_people(self, parameters: PairParameters) -> bool:
         """Whether its answering times and the sizes of its messages are both as uneven as people's, so that only how much it writes would tell."""
-        return self.steady < 0 and self.sizes <= -parameters.uneven_nats
+        return self.steady < 0 and self.sized <= -parameters.uneven_nats
 
     def answers_at_once(self, parameters: PairParameters) -> bool:
         """Whether it is taken for a machine because it answers quickly."""
@@ -170,6 +177,7 @@ def measured(
         waiting,
         pace,
         people.even_sizes([data["size"][k] for k in mine]),
+        people.alike_sizes([data["size"][k] for k in mine]),
         people.growing_sizes([data["size"][k] for k in mine]),
         people.held_back([t for t, _ in turns], [by for _, by in turns], side),
         subjects.answering(_turns(side, data, span)),

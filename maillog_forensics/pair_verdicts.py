@@ -110,20 +110,28 @@ def _as_people(times: list[float], up: list[bool], sides: list[Side], parameters
     if any(s.is_marked for s in sides):
         return None
     rare = max(people.rarity(times, up, people.ALTERNATING), people.rarity(times, up, people.BOTH_WAYS))
+    alike = min(s.alike for s in sides)
     words = said(
-        "%(n)s messages with hardly a gap above %(gap)s s, answering times varying by %(a)s and %(b)s (people: 0.56 and more)",
+        mark(
+            "%(n)s messages with hardly a gap above %(gap)s s, answering times varying by %(a)s and %(b)s (people: 0.56 and more), "
+            "sizes alike on both sides"
+        )
+        if alike > 1
+        else mark(
+            "%(n)s messages with hardly a gap above %(gap)s s, answering times varying by %(a)s and %(b)s (people: 0.56 and more)"
+        ),
         n=len(up),
         gap=round(high([b - a for a, b in pairwise(times)])),
         **{name: round(s.step.lags.spread, 2) if s.step.lags else "-" for name, s in zip("ab", sides)},
     )
-    steady = sum(s.steady + s.worded for s in sides)
+    steady = sum(s.steady + s.worded for s in sides) + 2 * alike
     needed = parameters.people_nats + parameters.length_alone_nats * max(0.0, 1 - max(0.0, steady) / parameters.steady_nats)
     return rare + steady, needed, said("people writing quickly"), words
 
 
 def _as_person(x: Side, parameters: PairParameters) -> _Explanation:
     """A person `x` who writes of his own accord, and is acknowledged."""
-    nats = people.rarity(x.step.times, None, people.ONE_WAY) + x.waits + x.sizes + x.worded - _of_own_accord(x, parameters)
+    nats = people.rarity(x.step.times, None, people.ONE_WAY) + x.waits + x.sized + x.worded - _of_own_accord(x, parameters)
     words = said(
         "%(who)s wrote %(n)s times, in the median %(s)s s after what it received: steadier than by chance",
         who=x.step.origin,

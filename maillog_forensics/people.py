@@ -54,11 +54,12 @@ AT_ONCE_S = 10.0
 _AT_ONCE_TELLS = 10.0
 _SAME_BYTES, _SAME_SHARE = 24, 0.02
 """Sizes are even within so many bytes, or such a part of them."""
-_SAME_BY_DESIGN, _SAME_BY_CHANCE = 0.8, 0.04
-"""How often a machine's are, and a person's."""
+_SAME_BY_DESIGN, _SAME_BY_CHANCE, _SAME_OF_SHORT = 0.8, 0.04, 0.4
+"""How often a machine's are, a person's, and those of a person who writes a line or two each time."""
 _GROWS = 0.95
 """How often a mail is larger than the one before where each quotes the other; any other mails are in half of the cases at most."""
 _SIZES_TELL = 4.0
+_ALIKE_TELLS = 8.0
 _CROSSING = 0.05
 """How many of a party's messages are not of the loop."""
 _ROOT_2PI = 0.5 * math.log(2 * math.pi)
@@ -202,6 +203,15 @@ def even_sizes(sizes: Sequence[int | None]) -> float:
 
     Between -8 and 4, and 0 where sizes are not logged: a person may send the same text again, and a machine may quote what it likes.
     """
+    return min(max(_even(sizes, _SAME_BY_CHANCE), -2 * _SIZES_TELL), _SIZES_TELL)
+
+
+def alike_sizes(sizes: Sequence[int | None]) -> float:
+    """The same against a person whose mails are all short: between 0 and 8, and more than a little for many only."""
+    return min(max(_even(sizes, _SAME_OF_SHORT), 0.0), _ALIKE_TELLS)
+
+
+def _even(sizes: Sequence[int | None], by_chance: float) -> float:
     known = [size for size in sizes if size]
     steps = [b - a for a, b in itertools.pairwise(known)]
     if len(steps) < 3:
@@ -211,9 +221,7 @@ def even_sizes(sizes: Sequence[int | None]) -> float:
     uneven = len(steps) - even
     if abs(usual) > _SAME_BYTES:  # one step was needed to tell the amount
         even -= 1
-    nats = even * math.log(_SAME_BY_DESIGN / _SAME_BY_CHANCE)
-    nats += uneven * math.log((1 - _SAME_BY_DESIGN) / (1 - _SAME_BY_CHANCE))
-    return min(max(nats, -2 * _SIZES_TELL), _SIZES_TELL)
+    return even * math.log(_SAME_BY_DESIGN / by_chance) + uneven * math.log((1 - _SAME_BY_DESIGN) / (1 - by_chance))
 
 
 def growing_sizes(sizes: Sequence[int | None]) -> float:

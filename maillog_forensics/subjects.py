@@ -60,14 +60,15 @@ def fresh(messages: Iterable[tuple[bool, str | None]]) -> float:
     messages
         Of each message of the two, in the order of time, whether it is one's own, and its subject.
     """
-    nats, seen = 0.0, set[str]()
+    nats, known, seen = 0.0, 0, set[str]()
     for is_own, subject in messages:
         words = set(_WORD.findall(subject.lower())) if subject else set()
         if is_own and words and seen:
+            known += 1
             is_fresh = words.isdisjoint(seen)
             nats += math.log(_FRESH / _FRESH_ANSWERED if is_fresh else (1 - _FRESH) / (1 - _FRESH_ANSWERED))
         seen |= words
-    return min(max(nats, 0.0), _FRESH_MOST)
+    return min(max(nats, 0.0), _FRESH_MOST) if known >= _LEAST else 0.0
 
 
 @lru_cache(maxsize=65536)
