@@ -120,7 +120,7 @@ def find(times: list[float], up: list[bool]) -> Doubling | None:
 
     Returns
     -------
-    The reading with the steadiest lags, None where none is steady.
+    The reading of which the lags tell the most narrowly when the next message comes, None where none is steady.
     """
     for in_waves, part in product((False, True), _PARTS):
         more = _PART_COSTS * (part < 1) + _PART_COSTS * in_waves
@@ -136,8 +136,13 @@ def find(times: list[float], up: list[bool]) -> Doubling | None:
                 if max(answers) > 1 and (reading := _read(mine, theirs, begin, up[begin], answers, more, in_waves)):
                     readings.append(reading)
         if readings:
-            return min(readings, key=lambda r: sum(lag.spread for lag in r.lags))
+            return min(readings, key=lambda r: sum(math.log(_width_s(lag)) for lag in r.lags))
     return None
+
+
+def _width_s(lags: rhythm.Lags) -> float:
+    """Seconds within which they tell when the next message comes: whoever reads too many answers into it finds long lags, as even by ratio."""
+    return max(1.0, lags.median_s) * max(0.02, lags.spread)
 
 
 def _read(
