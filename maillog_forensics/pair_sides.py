@@ -89,7 +89,7 @@ class Side:
     alike: float
     """… and against such as write a line or two each time."""
     grows: float
-    """Nats for answering what it quotes."""
+    """Nats for answering what it quotes, by sizes that grow, or that are those of what came in and so much more."""
     held_back: float
     """Nats for writing only as long as it owes answers."""
     subjects: float
@@ -178,7 +178,10 @@ def measured(
         pace,
         people.even_sizes([data["size"][k] for k in mine]),
         people.alike_sizes([data["size"][k] for k in mine]),
-        people.growing_sizes([data["size"][k] for k in mine]),
+        max(
+            people.growing_sizes([data["size"][k] for k in mine]),
+            people.passed_on_sizes((data["up"][k] is side, data["size"][k]) for k in span),
+        ),
         people.held_back([t for t, _ in turns], [by for _, by in turns], side),
         subjects.answering(_turns(side, data, span)),
         subjects.fresh((data["up"][k] is side, data["subject"][k]) for k in span),

@@ -151,7 +151,7 @@ def _as_program(x: Side, parameters: PairParameters) -> _Explanation:
                 "%(who)s waits for what it receives: its waits are steadier than those of a program at random", who=x.step.origin
             ),
         ),
-        (x.grows, said("%(who)s quotes what it receives: its messages grow", who=x.step.origin)),
+        (x.grows, said("%(who)s quotes what it receives: its messages grow with it", who=x.step.origin)),
         (
             min(x.held_back, parameters.held_back_most),
             said("%(who)s did not write while an answer was on its way, as a program at random would", who=x.step.origin),
@@ -255,10 +255,10 @@ def _by_the_clock(sides: list[Side], parameters: PairParameters) -> LookAlike:
 def _at_own_pace(sides: list[Side], parameters: PairParameters) -> LookAlike:
     """A program that writes at a pace of its own, if not by the clock, and is answered."""
     name = said("regular sender and its answers")
-    least = min((s for s in sides if not s.is_marked), key=lambda s: s.pace, default=None)
+    least = min((s for s in sides if not s.is_marked), key=lambda s: s.pace + s.grows, default=None)
     if least is None:
         return LookAlike(name=name, ruled_out=True, reason=said("the log marks the answers as automatic on both sides"))
-    is_own = least.pace < min(parameters.own_pace_nats, -parameters.own_pace_each * len(least.step.times))
+    is_own = least.pace + least.grows < min(parameters.own_pace_nats, -parameters.own_pace_each * len(least.step.times))
     words = (
         said("%(who)s keeps more evenly to a pace of its own than to what it received", who=least.step.origin)
         if is_own

@@ -266,12 +266,12 @@ def _examine_pair(
 def _is_refuted(
     names: tuple[str, str], data: dict[str, list[Any]], whole: list[int], loop: Loop, parameters: PairParameters
 ) -> bool:
-    """Whether the two go on around a stretch as honest mail does, so that its rhythm was chance. What several in flight do can't be judged so."""
+    """Whether the two go on around a stretch as honest mail does, so that its rhythm was chance."""
     if loop.grows:  # what grew is most of it
         return len(whole) > 2 * len(loop.rows)
-    if len(whole) <= 1.5 * len(loop.rows) or not is_in_turn([data["up"][k] for k in whole], parameters):
-        return False
-    return judge(names, data, whole, parameters, len(whole)) is None
+    in_turn = is_in_turn([data["up"][k] for k in whole], parameters)
+    most = 1.5 if in_turn else 6.0  # of several in flight, a part may happen to take turns where the whole tells little
+    return len(whole) > most * len(loop.rows) and judge(names, data, whole, parameters, len(whole)) is None
 
 
 def _with_the_rest(first: int, last: int, data: dict[str, list[Any]], taken: list[bool]) -> tuple[int, int]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 
 RARITY = 11.5
 """What the longest stretch among about 100,000 is worth: ln(100,000)."""
@@ -60,6 +61,8 @@ _GROWS = 0.95
 """How often a mail is larger than the one before where each quotes the other; any other mails are in half of the cases at most."""
 _SIZES_TELL = 4.0
 _ALIKE_TELLS = 8.0
+_LATEST = 6
+"""What is answered is one of so many that came in the latest."""
 _CROSSING = 0.05
 """How many of a party's messages are not of the loop."""
 _ROOT_2PI = 0.5 * math.log(2 * math.pi)
@@ -222,6 +225,51 @@ def _even(sizes: Sequence[int | None], by_chance: float) -> float:
     if abs(usual) > _SAME_BYTES:  # one step was needed to tell the amount
         even -= 1
     return even * math.log(_SAME_BY_DESIGN / by_chance) + uneven * math.log((1 - _SAME_BY_DESIGN) / (1 - by_chance))
+
+
+def passed_on_sizes(turns: Iterable[tuple[bool, int | None]]) -> float:
+    """Nats, up to 8, for mails that are made of what came in: each larger than one of the latest few by one of two amounts, against sizes of their own.
+
+    Several messages may be in flight, each of which grows for itself. What hits by chance is measured on what came in half of the time earlier or later.
+
+    Parameters
+    ----------
+    turns
+        Of each message of the two, in the order of time, whether it is one's own, and its size (bytes), NULL where not logged.
+    """
+    came, own = list[int](), list[tuple[int, int]]()
+    for is_own, size in turns:
+        if size and is_own:
+            own.append((size, len(came)))
+        elif size:
+            came.append(size)
+    own = [(size, at) for size, at in own if at]
+    if len(own) < 4 or len(came) < 2 * _LATEST:
+        return 0.0
+    differences = sorted(size - other for size, at in own for other in came[max(0, at - _LATEST) : at])
+    usual = [_densest(differences)]
+    usual.append(_densest([d for d in differences if abs(d - usual[0]) > 2 * _SAME_BYTES] or differences))
+
+    def hits(shift: int) -> int:
+        seen = [came[(at - back + shift) % len(came)] for size, at in own for back in range(1, _LATEST + 1)]
+        each = [seen[k : k + _LATEST] for k in range(0, len(seen), _LATEST)]
+        return sum(
+            any(abs(size - other - more) <= _SAME_BYTES for other in others for more in usual)
+            for (size, _), others in zip(own, each)
+        )
+
+    by_chance = min(0.99, max(_LATEST * _SAME_BY_CHANCE, (hits(len(came) // 2) + 1) / (len(own) + 2)))
+    even = hits(0)
+    nats = (even - len(usual)) * math.log(_SAME_BY_DESIGN / by_chance)  # so many were needed to tell by how much
+    nats += (len(own) - even) * math.log((1 - _SAME_BY_DESIGN) / (1 - by_chance))
+    return min(max(nats, 0.0), _ALIKE_TELLS)
+
+
+def _densest(differences: list[int]) -> int:
+    """The middle of the densest few bytes of some ascending differences."""
+    return (
+        max((bisect_right(differences, d + 2 * _SAME_BYTES) - i, -abs(d), d) for i, d in enumerate(differences))[2] + _SAME_BYTES
+    )
 
 
 def growing_sizes(sizes: Sequence[int | None]) -> float:

@@ -119,3 +119,41 @@ def test_one_step_of_growing_sizes_is_needed_to_tell_the_amount() -> None:
     assert people.even_sizes([5199, 24743, 23430, 22288]) < 2  # two of three steps alike: by chance
     assert people.even_sizes([1000 + 500 * k for k in range(8)]) == 4
     assert people.even_sizes([1090, 1086, 1094, 1084]) == 4
+
+
+def test_many_mails_of_one_size_are_no_persons_of_few_words() -> None:
+    rng = random.Random(8)
+    machine = [2100 + rng.randint(-6, 6) for _ in range(40)]
+    brief = [rng.choice((1900, 1930, 2200, 2600)) + rng.randint(0, 60) for _ in range(40)]
+    assert people.alike_sizes(machine) == 8
+    assert people.alike_sizes(machine[:4]) < 3
+    assert people.alike_sizes(brief) == people.alike_sizes([None] * 40) == 0
+
+
+def passed_on(rng: random.Random, in_flight: int, turns: int) -> list[tuple[bool, int | None]]:
+    """Several messages that two mailboxes send to and fro, each time 900 bytes larger, in any order."""
+    sizes, own = [rng.randint(1_000, 30_000) for _ in range(in_flight)], [k % 2 == 0 for k in range(in_flight)]
+    rows: list[tuple[bool, int | None]] = []
+    for _ in range(turns):
+        k = rng.randrange(in_flight)
+        rows.append((own[k], sizes[k]))
+        sizes[k], own[k] = sizes[k] + 900 + rng.randint(-5, 5), not own[k]
+    return rows
+
+
+@pytest.mark.parametrize("in_flight", [1, 3])
+def test_mails_made_of_what_came_in_are_told_by_their_sizes(in_flight: int) -> None:
+    rows = passed_on(random.Random(in_flight), in_flight, 60)
+    assert people.passed_on_sizes(rows) > 5
+    assert people.passed_on_sizes([(not own, size) for own, size in rows]) > 5
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_mails_that_are_acknowledged_with_a_quotation_are_not_made_of_the_acknowledgements(seed: int) -> None:
+    rng = random.Random(seed)
+    sizes = [int(rng.lognormvariate(8.5, 0.8)) for _ in range(40)]
+    rows = [row for size in sizes for row in ((True, size), (False, size + 700 + rng.randint(-6, 6)))]
+    assert people.passed_on_sizes(rows) == 0
+    assert people.passed_on_sizes([(not own, size) for own, size in rows]) > 5
+    assert people.passed_on_sizes([(own, 900 + rng.randint(-6, 6)) for own, _ in rows]) < 2
+    assert people.passed_on_sizes([(own, None) for own, _ in rows]) == 0
