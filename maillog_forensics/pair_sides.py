@@ -48,6 +48,8 @@ class PairParameters:
     """… but so many: a loop's last answers are left alone too."""
     own_pace_each: float = 0.1
     """… and so much for each of its messages: stamps of whole seconds make what came in look less even than it is."""
+    no_clock_nats: float = 8.0
+    """Whose waits are so much more even than its period keeps to no clock: in two schedules they are as even."""
     notifier_nats: float = 2.0
     """Against a server that returns other messages, which the logs don't show."""
     marked_apart_nats: float = 4.0

@@ -242,7 +242,7 @@ def _by_the_clock(sides: list[Side], parameters: PairParameters) -> LookAlike:
     clocks = [phase.clock(x.step.times, y.step.times) for x, y in (sides, sides[::-1])]
     drifts = ""
     for x, clock, other in zip(sides, clocks, clocks[::-1]):
-        if clock is None or x.step.linked >= parameters.marked_share * len(x.step.times):
+        if clock is None or x.step.linked >= parameters.marked_share * len(x.step.times) or x.pace >= parameters.no_clock_nats:
             continue
         known: dict[str, str | float] = {"who": x.step.origin, "s": round(clock.period_s, 1), "nats": round(clock.nats, 1)}
         if phase.believed(clock, other, len(x.step.times)):
