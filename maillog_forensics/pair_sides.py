@@ -116,8 +116,8 @@ class Side:
 
     @property
     def sized(self) -> float:
-        """Nats against a person who writes of their own accord, by sizes that are even or grow each time: by what they quote, if not by one amount."""
-        return max(self.sizes, self.grows) if self.grows > 0 else self.sizes
+        """Nats against a person who writes of their own accord, by sizes that are even or, of many, grow: by what they quote, if not by one amount."""
+        return max(self.sizes, self.grows) if self.grows >= people.GROWTH_TELLS else self.sizes
 
     def is_as_people(self, parameters: PairParameters) -> bool:
         """Whether its answering times and the sizes of its messages are both as uneven as people's, so that only how much it writes would tell."""

@@ -60,6 +60,8 @@ _SAME_BY_DESIGN, _SAME_BY_CHANCE, _SAME_OF_SHORT = 0.8, 0.04, 0.4
 _GROWS = 0.95
 """How often a mail is larger than the one before where each quotes the other; any other mails are in half of the cases at most."""
 _SIZES_TELL = 4.0
+GROWTH_TELLS = 4.0
+"""Seven mails each of which is larger than the one before tell as much; fewer do so by chance now and then."""
 _ALIKE_TELLS = 8.0
 _LATEST = 6
 """What is answered is one of so many that came in the latest."""
@@ -277,7 +279,7 @@ def growing_sizes(sizes: Sequence[int | None]) -> float:
     steps = [b - a for a, b in itertools.pairwise([size for size in sizes if size])]
     grown = sum(step > _SAME_BYTES for step in steps)
     nats = grown * math.log(_GROWS / 0.5) + (len(steps) - grown) * math.log((1 - _GROWS) / 0.5)
-    return min(max(nats, 0.0), _SIZES_TELL)
+    return min(max(nats, 0.0), GROWTH_TELLS)
 
 
 def likelihood(
