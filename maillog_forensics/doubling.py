@@ -168,9 +168,9 @@ def _read(
     times = sorted(mine + theirs)
     turns = (times[-1] - times[0]) / max(1.0, lags[0].median_s + lags[1].median_s)
     spreads = lags[0].spread, lags[1].spread
-    if _are_acknowledgements(mine, theirs, min(spreads)) or _are_acknowledgements(theirs, mine, min(spreads)):
-        return None
     if max(spreads) > _SPREAD or sum(spreads) > _SPREADS or turns < (_STEADY_TURNS if sum(spreads) <= _STEADY else _TURNS):
+        return None
+    if _are_acknowledgements(mine, theirs, min(spreads)) or _are_acknowledgements(theirs, mine, min(spreads)):
         return None
     got, expected = _growth(times, _SLOWER * math.log(answers[0] * answers[1]) * turns)
     needed = max(_GROWS, _GROWS_EACH * expected) + more

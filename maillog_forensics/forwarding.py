@@ -138,12 +138,17 @@ def _stays(mail: Mail, together: pl.DataFrame, parameters: RingParameters) -> pl
 
 
 def _filtered(stays: pl.DataFrame, parameters: RingParameters) -> pl.DataFrame:
-    """logical: messages to one address that came back to a host as often as its delivered mail usually does, from content filters on other hosts."""
+    """logical: messages to one address that came back to a host as often as its delivered mail usually does, from content filters on other hosts.
+
+    In the end they were handed on to where they had not been: a loop hands its messages to the same host every time.
+    """
+    relay = pl.col("relay_host").fill_null("")
+    is_new = (relay == relay.last()).sum() == 1
     is_one = (pl.col("to_box").n_unique() == 1) & (pl.col("to_box") == pl.col("final_box")).all()
     arrived = (
         stays.sort("first", "line", "mid")
         .group_by("logical")
-        .agg(is_to_one=is_one, is_delivered=pl.col("event").last() == "deliver")
+        .agg(is_to_one=is_one, is_delivered=(pl.col("event").last() == "deliver") & is_new)
         .filter("is_to_one", "is_delivered")
     )
     passes = (

@@ -242,13 +242,17 @@ def _by_the_clock(sides: list[Side], parameters: PairParameters) -> LookAlike:
     clocks = [phase.clock(x.step.times, y.step.times) for x, y in (sides, sides[::-1])]
     drifts = ""
     for x, clock, other in zip(sides, clocks, clocks[::-1]):
-        if clock is None or x.step.linked >= parameters.marked_share * len(x.step.times) or x.pace >= parameters.no_clock_nats:
+        if clock is None or x.step.linked >= parameters.marked_share * len(x.step.times):
             continue
         known: dict[str, str | float] = {"who": x.step.origin, "s": round(clock.period_s, 1), "nats": round(clock.nats, 1)}
-        if phase.believed(clock, other, len(x.step.times)):
+        is_believed = phase.believed(clock, other, len(x.step.times))
+        if is_believed and x.pace >= parameters.no_clock_nats:
+            drifts = drifts or _waits_evenly(x)
+        elif is_believed:
             words = said("%(who)s writes every %(s)s s and keeps to that clock; a loop's phase drifts", **known)
             return LookAlike(name=name, ruled_out=False, reason=words)
-        drifts = drifts or said("%(who)s keeps to no clock: %(nats)s nats for one of %(s)s s", **known)
+        else:
+            drifts = drifts or said("%(who)s keeps to no clock: %(nats)s nats for one of %(s)s s", **known)
     return LookAlike(name=name, ruled_out=True, reason=drifts or said("no side keeps a period"))
 
 
@@ -262,6 +266,10 @@ def _at_own_pace(sides: list[Side], parameters: PairParameters) -> LookAlike:
     words = (
         said("%(who)s keeps more evenly to a pace of its own than to what it received", who=least.step.origin)
         if is_own
-        else said("%(who)s keeps at least as evenly to what it received as to a pace of its own", who=least.step.origin)
+        else _waits_evenly(least)
     )
     return LookAlike(name=name, ruled_out=not is_own, reason=words)
+
+
+def _waits_evenly(x: Side) -> str:
+    return said("%(who)s keeps at least as evenly to what it received as to a pace of its own", who=x.step.origin)

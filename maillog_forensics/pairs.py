@@ -35,6 +35,8 @@ _COLUMNS = (
     "size",
     "subject",
 )
+_MOST_IN_TURN, _MOST_IN_FLIGHT, _MOST_GROWN = 1.5, 6.0, 2.0
+"""So many times larger the whole around a proved stretch may be unexamined: of several in flight a part may happen to take turns; what grew is most of it."""
 _SLACK = 0.6
 """Part of the evidence asked for that a stretch must show at the quick look before it is examined."""
 
@@ -268,9 +270,8 @@ def _is_refuted(
 ) -> bool:
     """Whether the two go on around a stretch as honest mail does, so that its rhythm was chance."""
     if loop.grows:  # what grew is most of it
-        return len(whole) > 2 * len(loop.rows)
-    in_turn = is_in_turn([data["up"][k] for k in whole], parameters)
-    most = 1.5 if in_turn else 6.0  # of several in flight, a part may happen to take turns where the whole tells little
+        return len(whole) > _MOST_GROWN * len(loop.rows)
+    most = _MOST_IN_TURN if is_in_turn([data["up"][k] for k in whole], parameters) else _MOST_IN_FLIGHT
     return len(whole) > most * len(loop.rows) and judge(names, data, whole, parameters, len(whole)) is None
 
 

@@ -253,11 +253,10 @@ def passed_on_sizes(turns: Iterable[tuple[bool, int | None]]) -> float:
     usual.append(_densest([d for d in differences if abs(d - usual[0]) > 2 * _SAME_BYTES] or differences))
 
     def hits(shift: int) -> int:
-        seen = [came[(at - back + shift) % len(came)] for size, at in own for back in range(1, _LATEST + 1)]
-        each = [seen[k : k + _LATEST] for k in range(0, len(seen), _LATEST)]
+        latest = [[came[(k + shift) % len(came)] for k in range(max(0, at - _LATEST), at)] for _, at in own]
         return sum(
             any(abs(size - other - more) <= _SAME_BYTES for other in others for more in usual)
-            for (size, _), others in zip(own, each)
+            for (size, _), others in zip(own, latest)
         )
 
     by_chance = min(0.99, max(_LATEST * _SAME_BY_CHANCE, (hits(len(came) // 2) + 1) / (len(own) + 2)))

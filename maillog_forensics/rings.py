@@ -209,8 +209,8 @@ def _of_own_accord(ring: _Open, looks: _Looks, parameters: CycleParameters) -> f
     passed = [row for run in others for t, row in zip(run.times, run.rows) if ring.begin <= t <= ring.end]
     turns = sorted([(row, True) for row in own] + [(row, False) for row in passed])  # the edges are in the order of time
     unknown = (None, None)
-    even = people.even_sizes([looks.get(row, unknown)[0] for row in own])
-    uneven = -max(even, people.passed_on_sizes((is_own, looks.get(row, unknown)[0]) for row, is_own in turns) or even)
+    passed_on = people.passed_on_sizes((is_own, looks.get(row, unknown)[0]) for row, is_own in turns)
+    uneven = 0.0 if passed_on > 0 else -people.even_sizes([looks.get(row, unknown)[0] for row in own])
     nats = subjects.fresh((is_own, looks.get(row, unknown)[1]) for row, is_own in turns)
     if uneven >= parameters.uneven_nats and people.against_people(ring.waits[0]) < 0:
         nats += parameters.length_alone_nats

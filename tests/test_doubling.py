@@ -102,6 +102,7 @@ def test_answers_that_double_are_found(tmp_path: Path, turn: int) -> None:
 
 BURSTS = [(kind, turn, 1) for kind in ("alarms", "bounce_answerers") for turn in range(3)] + [
     ("several_aliases", 12, 3), ("several_aliases", 13, 3), ("invitations", 5, 3), ("invitations", 10, 3), ("forwarded_burst", 19, 3),
+    ("alarms", 15, 2), ("crossing_monitors", 1, 44),
 ]  # fmt: skip
 """Each was taken for a loop at some time."""
 

@@ -87,8 +87,9 @@ def test_what_comes_back_more_often_than_from_content_filters_is_a_loop(tmp_path
     assert loop.messages == 1
 
 
-def test_messages_that_a_hop_limit_ends_soon_are_a_loop_also_when_there_are_many(tmp_path: Path) -> None:
-    """No content filter: the message is not delivered after the last pass."""
+@pytest.mark.parametrize("is_refused_here", [True, False])
+def test_messages_that_a_hop_limit_ends_soon_are_a_loop_also_when_there_are_many(tmp_path: Path, is_refused_here: bool) -> None:
+    """No content filter: the message is refused after the last pass, or handed to the same host as every time, which refuses it."""
     gate = Gate(random.Random(3))
     for k in range(8):
         at, size = 300.0 * k, 4_000
@@ -97,15 +98,19 @@ def test_messages_that_a_hop_limit_ends_soon_are_a_loop_also_when_there_are_many
             at, size = at + 3, size + 610
         refused = f"4fZ{k:05X}"
         gate.pass_on(at, "gate", f"m{k}@out.example", "lost@in.example", size, "far.other.example", "far.other.example", refused)
-        gate.lines = [
-            (
-                t,
-                line.replace("dsn=2.0.0, status=sent", "dsn=5.4.6, status=bounced").split(" (250")[0]
-                + " (554 5.4.6 Too many hops)",
-            )
-            if f"{refused}: to=" in line
-            else (t, line)
-            for t, line in gate.lines
-        ]
+        gate.lines = (
+            gate.lines
+            if not is_refused_here
+            else [
+                (
+                    t,
+                    line.replace("dsn=2.0.0, status=sent", "dsn=5.4.6, status=bounced").split(" (250")[0]
+                    + " (554 5.4.6 Too many hops)",
+                )
+                if f"{refused}: to=" in line
+                else (t, line)
+                for t, line in gate.lines
+            ]
+        )
     (loop,) = gate.found(tmp_path, ("gate",))
     assert loop.messages == 8

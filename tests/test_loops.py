@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import math
 import random
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from maillog_forensics import phase
 from maillog_forensics.correlate import Mail
 from maillog_forensics.graph import build
 from maillog_forensics.pairs import PairParameters, find_pairs
@@ -154,6 +157,22 @@ def test_mails_about_ever_new_things_do_not_come_back_from_whom_they_are_passed_
     assert find_cycles(make_graph(rows))[0], "without the subjects it passes for a ring"
     fresh = looks([None] * 40, [("", "Fwd: ")[i % 2] + "abcdefghijklmnopqrst"[i // 2] * 6 for i in range(40)])
     assert find_cycles(make_graph(rows), mail=fresh)[0] == []
+
+
+def test_a_message_that_is_sent_on_with_another_envelope_is_no_answer() -> None:
+    graph = make_graph(passed_on(random.Random(5), 20))
+    same = graph.edges.with_columns(logical=(pl.int_range(pl.len()) // 2 * 2).cast(pl.UInt32))
+    assert find_cycles(graph)[0]
+    assert find_cycles(dataclasses.replace(graph, edges=same))[0] == []
+
+
+def test_a_clock_that_fits_by_chance_yields_to_waits_that_are_far_more_even(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = ping_pong(random.Random(3), 60, 25, 0.15)
+    monkeypatch.setattr(phase, "clock", lambda *_: phase.Clock(60.0, True, 9.0))
+    monkeypatch.setattr(phase, "believed", lambda *_: True)
+    assert loops_in(rows), "each side waits for what it got, its periods are sums of two waits"
+    (possible,), _ = find_pairs(make_graph(rows), PairParameters(no_clock_nats=math.inf))
+    assert possible.level == "possible"
 
 
 def test_a_window_shorter_than_the_gap_hides_a_slow_loop() -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from maillog_forensics import api
-from maillog_forensics.findings import Findings, Kind
+from maillog_forensics.findings import Findings, Kind, StormType
 from maillog_forensics.report import render
+from maillog_forensics.storm_drafts import is_of_loop
+from maillog_forensics.storms import Storm
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +91,14 @@ def test_acknowledgements_of_ones_own_mail_are_no_storm_and_as_many_unasked_noti
     path.write_text("\n".join(lines) + "\n")
     storms = [i for i in api.analyze([str(path)]).findings.incidents if i.kind is Kind.NDR_STORM]
     assert len(storms) == (0 if answered else 1)
+
+
+@pytest.mark.parametrize(("returned", "is_loop"), [([1, 2, 3], True), ([1, 98, 99], False), ([], False)])
+def test_bounces_of_what_a_loop_wrote_are_the_loop(returned: list[int], is_loop: bool) -> None:
+    storm = Storm(
+        "a@a.example", StormType.OUTBOUND_BOUNCES, [11, 12, 13], [21, 22, 23], [0.0, 1.0, 2.0], {}, {}, 1.0, returned=returned
+    )
+    loop: Any = SimpleNamespace(members=("a@a.example", "b@b.example"), verdict="loop", logicals=[1, 2, 3, 4], mids=[1, 2, 3, 4])
+    assert is_of_loop(storm, [loop]) is is_loop
+    loop.members = ("c@c.example", "b@b.example")
+    assert not is_of_loop(storm, [loop])
