@@ -31,13 +31,13 @@ from maillog_forensics import (
     summary,
     timing,
 )
-from maillog_forensics import correlate as correlating
 from maillog_forensics.accounts import InputReport
 from maillog_forensics.drafts import Draft
 from maillog_forensics.evidence import Lines
 from maillog_forensics.findings import SCHEMA, Findings, Incident, InputFile, Run, Search, Suppressed, UnknownShape
+from maillog_forensics.mail import Mail
 from maillog_forensics.reading import Engine, Request, gathered, taken_in
-from maillog_forensics.spool import Spool, budget
+from maillog_forensics.spool import Spool, budget, tables_budget
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def correlate(
     format: str | None = None,
     parsers: Path | None = None,
     shown: dict[str, str] | None = None,
-) -> tuple[correlating.Mail, list[str]]:
+) -> tuple[Mail, list[str]]:
     """Read logs and put messages together: the tables of messages and deliveries, and a sentence for each path without input."""
     done, problems = gathered(Request(paths, tz, year, format, parsers, shown=shown))
     return done.mail, [*problems, *(f"{r.about.path}: {p}" for r in done.reports for p in r.about.problems)]
@@ -134,7 +134,7 @@ class Analysis:
 
     findings: Findings
     events: pl.LazyFrame
-    mail: correlating.Mail
+    mail: Mail
     problems: list[str]
 
 
@@ -185,7 +185,18 @@ def analyze(
     began, clock = dt.datetime.now(dt.UTC), time.monotonic()
     kept = Spool() if keep_events else None
     with spooled(paths, only_names=engine is not None) as (real, shown):
-        request = Request(real, tz, year, format, parsers, progress, shown, on_unrecognised, budget(memory_bytes))
+        request = Request(
+            real,
+            tz,
+            year,
+            format,
+            parsers,
+            progress,
+            shown,
+            on_unrecognised,
+            budget(memory_bytes),
+            tables_bytes=tables_budget(memory_bytes),
+        )
         done, problems = (engine or gathered)(request, since, until, kept)
         lines = Lines({r.about.path: r.about for r in done.reports})
         examined = examine(done, lines, window_s=window_s, allowed=allowed)
@@ -231,7 +242,8 @@ def examine(
     incidents.want_lines(wanted, lines)
     lines.want(incidents.first_lines(wanted, mail))
     lines.fetch()
-    finished = [(d, incidents.finish(d, found.graph, mail, lines)) for d in wanted]
+    local = incidents.local_mailboxes(wanted, mail)
+    finished = [(d, incidents.finish(d, found.graph, mail, lines, local)) for d in wanted]
     return Examined(
         done,
         found.graph.edges,

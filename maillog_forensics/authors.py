@@ -39,7 +39,7 @@ def attribute(messages: pl.LazyFrame, deliveries: pl.LazyFrame) -> tuple[pl.Data
     Parameters
     ----------
     messages, deliveries
-        `correlate.MESSAGES` and `correlate.DELIVERIES` with canonical mailboxes; `first` on one clock.
+        `mail.MESSAGES` and `mail.DELIVERIES`; `first` on one clock.
 
     Returns
     -------

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
 import polars as pl
 
-from maillog_forensics import correlate, duplicates, schema
+from maillog_forensics import correlate, duplicates, linking, schema
 from maillog_forensics.accounts import InputReport
 from maillog_forensics.ahead import ahead
-from maillog_forensics.correlate import Gathered, Mail
-from maillog_forensics.spool import Spool
+from maillog_forensics.correlate import Gathered
+from maillog_forensics.mail import Mail
+from maillog_forensics.spool import TABLES_BYTES, Spool
 
 _EVENTS = {**schema.EVENTS, "_input": pl.UInt32}
 _EVER = (dt.datetime(1, 1, 2, tzinfo=dt.UTC), dt.datetime(9999, 1, 1, tzinfo=dt.UTC))
@@ -47,7 +48,7 @@ class Read:
     Attributes
     ----------
     mail
-        With canonical mailboxes.
+        See `mail.Mail`.
     reports
         One for each input, in the order of `sources.expand`.
     rejected, hosts, mtas
@@ -102,31 +103,36 @@ def read(
     since: dt.datetime | None,
     until: dt.datetime | None,
     kept: Spool | None = None,
+    budget_bytes: int = TABLES_BYTES,
 ) -> Read:
-    """Messages of settled events, bucket by bucket; what two inputs tell counts once. See `fill`.
+    """Messages of settled events, bucket by bucket; what two inputs tell counts once. See `fill` and `linking.link`.
 
     The next bucket is read while one is worked on, but where events are kept, which come in order.
     """
     known = copies(reports)
     work = (partial(fill, events, known, since, until, kept) for events in settled)
-    return together((call() for call in work) if kept is not None else ahead(work, workers=1), reports)
+    return together((call() for call in work) if kept is not None else ahead(work, workers=1), reports, budget_bytes)
 
 
-def together(buckets: Iterable[Bucket], reports: list[InputReport]) -> Read:
+def together(buckets: Iterable[Bucket], reports: list[InputReport], budget_bytes: int = TABLES_BYTES) -> Read:
     """Number and link the messages of all buckets; the reports get the number of lines that did not count."""
-    gathered, rejected = [], 0
+    rejected = 0
     hosts: set[str] = set()
     mtas: set[str] = set()
-    for bucket in buckets:
-        gathered.append(bucket.gathered)
-        rejected += bucket.rejected
-        hosts |= bucket.hosts
-        mtas |= bucket.mtas
-        for report in reports:
-            report.duplicates += bucket.repeated.get(report.about.path, 0)
-        del bucket
-    mail = correlate.link(gathered or [correlate.gather(schema.empty(_EVENTS))])
-    return Read(correlate.mailboxes(mail), reports, rejected, tuple(sorted(hosts)), tuple(sorted(mtas)))
+
+    def gathered() -> Iterator[Gathered]:
+        nonlocal rejected
+        for bucket in buckets:
+            rejected += bucket.rejected
+            hosts.update(bucket.hosts)
+            mtas.update(bucket.mtas)
+            for report in reports:
+                report.duplicates += bucket.repeated.get(report.about.path, 0)
+            yield bucket.gathered
+            del bucket
+
+    mail = linking.link(gathered(), budget_bytes)
+    return Read(mail, reports, rejected, tuple(sorted(hosts)), tuple(sorted(mtas)))
 
 
 def copies(reports: list[InputReport]) -> dict[str, str] | None:

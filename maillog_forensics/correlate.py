@@ -1,75 +1,13 @@
-"""From events to messages and deliveries, and the links between them.
-
-A *message* is one stay of a mail in one queue; its key is host, queue id and epoch, since queue ids are used again.
-A *logical* message is what its sender would call one message: the same Message-ID on every host and in every pass.
-"""
+"""From the events of some queue ids to their messages and deliveries; `linking` makes one of all that is gathered."""
 
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import polars as pl
 
-from maillog_forensics import addresses, schema
-
-MESSAGES: dict[str, pl.DataType | type[pl.DataType]] = {
-    "mid": pl.UInt32,
-    "host_key": pl.String,
-    "host": pl.String,
-    "instance": pl.String,
-    "mta": pl.String,
-    "queue_id": pl.String,
-    "epoch": pl.UInt32,
-    "first": schema.TIME,
-    "last": schema.TIME,
-    "message_id": pl.String,
-    "logical": pl.String,
-    "sender": pl.String,
-    "size": pl.Int64,
-    "recipients": pl.Int32,
-    "client_host": pl.String,
-    "client_ip": pl.String,
-    "user": pl.String,
-    "subject": pl.String,
-    "removed": pl.Boolean,
-    "is_notification": pl.Boolean,
-    "parent": pl.UInt32,
-    "reference": pl.String,
-    "source": pl.String,
-    "line": pl.UInt64,
-    "offset": pl.UInt64,
-    "lines": pl.UInt32,
-}
-"""One row for each stay in a queue. `parent` is the mid of the message that this one answers or returns."""
-
-DELIVERIES: dict[str, pl.DataType | type[pl.DataType]] = {
-    "mid": pl.UInt32,
-    "recipient": pl.String,
-    "orig_recipient": pl.String,
-    "attempts": pl.UInt32,
-    "first": schema.TIME,
-    "last": schema.TIME,
-    "event": schema.EVENT,
-    "outcome": pl.String,
-    "transport": pl.String,
-    "relay_host": pl.String,
-    "relay_ip": pl.String,
-    "next_queue_id": pl.String,
-    "dsn": pl.String,
-    "smtp_code": pl.Int16,
-    "diagnostic": pl.String,
-    "delay_s": pl.Float64,
-    "source": pl.String,
-    "line": pl.UInt64,
-    "offset": pl.UInt64,
-    "waited_for": pl.String,
-    "waited_line": pl.UInt64,
-    "waited_offset": pl.UInt64,
-    "waited_source": pl.String,
-}
-"""One row for each recipient of a message; outcome and diagnostic are those of the last attempt, `waited_for` is what the
-last deferral said (the reason, where the last attempt only says that the retry time is over)."""
+from maillog_forensics import schema
 
 _NEEDED = (
     "time", "source", "line", "offset", "mta", "host", "instance", "event", "queue_id", "message_id", "sender", "recipient",
@@ -83,40 +21,20 @@ _DELIVERY_EVENTS = ("deliver", "defer", "bounce", "expire", "discard")
 
 
 @dataclass(frozen=True)
-class Mail:
-    """What correlation makes of the events.
-
-    Attributes
-    ----------
-    messages, deliveries
-        Tables of `MESSAGES` and `DELIVERIES`.
-    attempts
-        Events that belong to no message: refusals at the door, notices.
-    until
-        Last time of any event, by `host_key`: a log that stops is no end.
-    """
-
-    messages: pl.DataFrame
-    deliveries: pl.DataFrame
-    attempts: pl.DataFrame
-    until: dict[str, dt.datetime] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Gathered:
     """What `gather` makes of the events of some queue ids: messages whose links are still open.
 
     Attributes
     ----------
     messages
-        As `MESSAGES`, but for `mid` and `parent`; with `stay`, the number of the row, and what the links are made of:
-        `parent_queue_id` and `is_report`.
+        As `mail.MESSAGES`, but for `mid`, `parent` and the mailbox; with `stay`, the number of the row, and what the links are made
+        of: `parent_queue_id` and `is_report`.
     deliveries
-        As `DELIVERIES`, but with `stay` for `mid`.
+        As `mail.DELIVERIES`, but with `stay` for `mid`, and without mailboxes.
     notices
         Notifications that a line tells: host_key, next_queue_id, time, stay of the message they tell of.
     attempts, until
-        As in `Mail`.
+        As in `mail.Mail`.
     """
 
     messages: pl.DataFrame
@@ -136,17 +54,6 @@ def bucket(events: pl.DataFrame) -> pl.Series:
     if not own and not others:
         return pl.Series([0], dtype=pl.UInt64).new_from_index(0, events.height)
     return events.select(pl.coalesce(*own, *([pl.concat_str(others)] if others else [])).fill_null("").hash()).to_series()
-
-
-def correlate(events: pl.DataFrame) -> Mail:
-    """Put messages together: `gather`, then `link`.
-
-    Parameters
-    ----------
-    events
-        Table of `schema.EVENTS`; any order of files, lines of one file in order.
-    """
-    return link([gather(events)])
 
 
 def gather(events: pl.DataFrame) -> Gathered:
@@ -192,65 +99,6 @@ def gather(events: pl.DataFrame) -> Gathered:
         schema.conform(events[alone].select(c for c in events.columns if c in schema.EVENTS), schema.EVENTS, "events"),
         until,
     )
-
-
-def link(parts: list[Gathered]) -> Mail:
-    """Number the messages of all parts by their time, and link them.
-
-    Parameters
-    ----------
-    parts
-        Emptied on the way, so that nothing is held twice.
-
-    Notes
-    -----
-    Links are as-of joins over narrow tables: n log n.
-    """
-    shift = 0
-    apart: tuple[list[pl.DataFrame], ...] = ([], [], [], [])
-    until: dict[str, dt.datetime] = {}
-    while parts:
-        part = parts.pop(0)
-        moved = pl.col("stay") + shift
-        for tables, table in zip(apart, (part.messages, part.deliveries, part.notices)):
-            tables.append(table.with_columns(moved))
-        apart[3].append(part.attempts)
-        until |= {host: max(at, until.get(host, at)) for host, at in part.until.items()}
-        shift += part.messages.height
-        del part
-    attempts, notices = _whole(apart[3]), _whole(apart[2])
-    messages = _sorted(apart[0], "first", "source", "line", "queue_id").with_row_index("mid")
-    number = messages.select("stay", "mid").sort("stay")["mid"]
-    apart[1][:] = [table.with_columns(mid=number.gather(table["stay"])).drop("stay") for table in apart[1]]
-    deliveries = _sorted(apart[1], "mid")
-    notices = notices.with_columns(mid=number.gather(notices["stay"]))
-    messages = _link(messages, deliveries, notices)
-    return Mail(
-        schema.conform(messages, MESSAGES, "messages"),
-        schema.conform(deliveries, DELIVERIES, "deliveries"),
-        attempts.sort("time", "source", "line", "recipient", maintain_order=True),
-        dict(sorted(until.items())),
-    )
-
-
-def _whole(tables: list[pl.DataFrame]) -> pl.DataFrame:
-    """The tables as one; the list lets go of them."""
-    whole = pl.concat(tables, how="diagonal_relaxed")
-    tables.clear()
-    return whole
-
-
-def _sorted(tables: list[pl.DataFrame], *by: str) -> pl.DataFrame:
-    """As `_whole`, sorted; each column is let go of before the next is sorted, so that the table is never there twice."""
-    columns = _whole(tables).get_columns()
-    keys = pl.DataFrame([c for c in columns if c.name in by]).with_row_index("_at")
-    order = keys.sort(*by, "_at")["_at"]
-    del keys
-    columns.reverse()
-    done = []
-    while columns:
-        done.append(columns.pop().rechunk().gather(order))
-    return pl.DataFrame(done)
 
 
 def _by_stay(keyed: pl.DataFrame) -> pl.DataFrame:
@@ -338,92 +186,3 @@ def _deliveries(inside: pl.DataFrame) -> pl.DataFrame:
             for c in ("transport", "relay_host", "relay_ip", "next_queue_id", "dsn", "smtp_code", "delay_s")
         },
     )
-
-
-def _link(messages: pl.DataFrame, deliveries: pl.DataFrame, notices: pl.DataFrame) -> pl.DataFrame:
-    """Fill `parent` and `is_notification` from the links that the logs write down.
-
-    Postfix's `non-delivery notification: NEW`, Exim's `R=PARENT` on an arrival, Exchange's `reference`.
-    """
-    lives = messages.select("mid", "host_key", "queue_id", "first", "last").filter(pl.col("queue_id").is_not_null())
-
-    def life(rows: pl.DataFrame, queue_column: str, at: str) -> pl.DataFrame:
-        """The message that had the id in `queue_column` when the row was written: the latest that began before."""
-        left = rows.filter(pl.col(queue_column).is_not_null()).with_columns(_at=pl.col(at) + pl.duration(seconds=120)).sort("_at")
-        right = lives.select("host_key", "queue_id", other="mid", began="first").sort("began")
-        return left.join_asof(
-            right,
-            left_on="_at",
-            right_on="began",
-            by_left=["host_key", queue_column],
-            by_right=["host_key", "queue_id"],
-            strategy="backward",
-            check_sortedness=False,
-        ).drop("_at")
-
-    by_notice = life(notices.select("host_key", "next_queue_id", "time", parent="mid"), "next_queue_id", "time").select(
-        mid="other", parent="parent", is_notification=pl.lit(True)
-    )
-    children = messages.filter(pl.col("parent_queue_id").is_not_null()).select(
-        "mid", "host_key", "parent_queue_id", "first", "sender", "user", "mta"
-    )
-    daemon = pl.col("user").fill_null("").str.contains(r"(?i)^(debian-)?exim\d*$|^mailnull$|^mail$")
-    # an autoreply transport may run as the Exim user too: only what failed, or is late, is notified of
-    failed = (
-        deliveries.filter(pl.col("event").is_in(["bounce", "expire", "defer"])).select("mid", has_failed=pl.lit(True)).unique()
-    )
-    by_parent = (
-        life(children, "parent_queue_id", "first")
-        .filter(pl.col("other") != pl.col("mid"))
-        .join(failed, left_on="other", right_on="mid", how="left")
-        .select(
-            "mid",
-            parent="other",
-            is_notification=(pl.col("sender") == "") & daemon & (pl.col("mta") == "exim") & pl.col("has_failed").fill_null(False),
-        )
-    )
-    links = (
-        pl.concat([by_notice, by_parent])
-        .drop_nulls("mid")
-        .group_by("mid")
-        .agg(pl.col("parent").first(), pl.col("is_notification").any())
-    )
-    meant = messages.select(message_id="reference").drop_nulls().unique()
-    by_id = messages.select("message_id", "mid").join(meant, on="message_id", how="semi", maintain_order="left")
-    by_id = by_id.group_by("message_id").agg(_parent=pl.col("mid").first())
-    answers = (
-        messages.select("mid", "reference")
-        .join(links, on="mid", how="left", maintain_order="left")
-        .join(by_id, left_on="reference", right_on="message_id", how="left", maintain_order="left")
-        .select("parent", "is_notification", "_parent")
-    )
-    double = pl.col("sender").str.contains(r"(?i)^(double-bounce|mailer-daemon|postmaster)@").fill_null(False)
-    return (
-        messages.hstack(answers)
-        .with_columns(
-            parent=pl.coalesce("parent", pl.when(pl.col("_parent") != pl.col("mid")).then("_parent")),
-            is_notification=pl.col("is_notification").fill_null(False)
-            | pl.col("is_report")
-            | (double & pl.col("parent").is_not_null())
-            | (pl.col("sender").str.starts_with("double-bounce@").fill_null(False)),
-        )
-        .drop("_parent", "parent_queue_id", "is_report", "stay")
-    )
-
-
-def mailboxes(mail: Mail) -> Mail:
-    """Add canonical mailboxes: `from_box` to messages, `to_box` and `final_box` to deliveries.
-
-    `to_box` is the address that the sender wrote to (before aliases and vacation transports), `final_box` the one that it
-    was handed on to.
-    """
-    local = pl.col("sender") + pl.lit("@") + pl.col("host_key")  # a bare login is a mailbox of its host
-    qualified = pl.when(pl.col("sender").str.contains("@") | (pl.col("sender") == "")).then("sender").otherwise(local)
-    messages = mail.messages.with_columns(_full=qualified)
-    messages = messages.with_columns(from_box=addresses.canonical_of(messages["_full"])).drop("_full")
-    written = pl.when(pl.col("orig_recipient").str.contains("@")).then("orig_recipient").otherwise("recipient")
-    deliveries = mail.deliveries.with_columns(_written=mail.deliveries.select(written).to_series())
-    deliveries = deliveries.with_columns(
-        to_box=addresses.canonical_of(deliveries["_written"]), final_box=addresses.canonical_of(deliveries["recipient"])
-    ).drop("_written")
-    return Mail(messages, deliveries, mail.attempts, mail.until)

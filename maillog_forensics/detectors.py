@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from maillog_forensics import beginnings, forwarding, graph, lists, loop_drafts, rings, storm_drafts, storms
 from maillog_forensics import pairs as pairing
-from maillog_forensics.correlate import Mail
 from maillog_forensics.drafts import Draft
 from maillog_forensics.findings import Search
 from maillog_forensics.graph import Graph
 from maillog_forensics.language import said
+from maillog_forensics.mail import Mail
 from maillog_forensics.pair_sides import PairParameters
 
 

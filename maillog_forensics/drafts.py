@@ -8,13 +8,13 @@ from typing import Literal
 
 import polars as pl
 
-from maillog_forensics.correlate import Mail
 from maillog_forensics.endings import End
 from maillog_forensics.evidence import Place
 from maillog_forensics.findings import Kind, LookAlike, LoopType, StormType
 from maillog_forensics.harm import Measured
 from maillog_forensics.language import said
 from maillog_forensics.loops import Step
+from maillog_forensics.mail import Mail
 from maillog_forensics.storms import Storm
 from maillog_forensics.times import EPOCH
 
@@ -51,14 +51,14 @@ class Draft:
 
 def until(mids: list[int], mail: Mail) -> dt.datetime:
     """How long the logs go on of the hosts that saw these messages."""
-    hosts = mail.messages.filter(pl.col("mid").is_in(mids))["host_key"].unique().to_list()
+    hosts = mail.stays(mids)["host_key"].unique().to_list()
     return max((mail.until[h] for h in hosts if h in mail.until), default=EPOCH)
 
 
 def places(draft: Draft, mail: Mail) -> list[tuple[Place, str]]:
     """The lines that prove it: first, middle and last turns, and the ending."""
-    stays = mail.messages.filter(pl.col("mid").is_in(draft.mids)).sort("first", "mid").select("mid", "source", "line", "offset")
-    told = mail.deliveries.filter(pl.col("mid").is_in(draft.mids)).sort("first", "mid").select("mid", "source", "line", "offset")
+    stays = mail.stays(draft.mids).sort("first", "mid").select("mid", "source", "line", "offset")
+    told = mail.told(draft.mids).sort("first", "mid").select("mid", "source", "line", "offset")
     out: list[tuple[Place, str]] = []
 
     def add(table: pl.DataFrame, note: str) -> None:

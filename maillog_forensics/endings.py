@@ -10,10 +10,10 @@ from typing import Literal
 import polars as pl
 
 from maillog_forensics import signatures
-from maillog_forensics.correlate import Mail
 from maillog_forensics.evidence import Place
 from maillog_forensics.findings import Ending
 from maillog_forensics.language import said
+from maillog_forensics.mail import Mail
 
 _REASONS = {"loop_guard": Ending.HOP_LIMIT, "mailbox_full": Ending.MAILBOX_FULL, "rate_limit": Ending.SENDING_LIMIT}
 _LIMIT_WORDS = re.compile(
@@ -74,8 +74,7 @@ def how_ended(
     if end is None:
         end = _by_hand(mail, mids, last, grace)
     if end:
-        known = {h.lower() for h in mail.messages["host"].drop_nulls().unique().to_list()}
-        is_here = end.host.lower() in known or end.host.split(".")[0].lower() in known
+        is_here = end.host.lower() in mail.hosts or end.host.split(".")[0].lower() in mail.hosts
         return replace(end, side="ours") if end.side == "theirs" and is_here else end
     waiting = (log_end - last).total_seconds()
     if waiting <= max(2.5 * period, 3.0):
@@ -97,8 +96,9 @@ def _by_last_messages(mail: Mail, mids: list[int], last: dt.datetime, grace: dt.
     """What befell the messages of the last turns that were not simply delivered."""
     tail = mids if forwarding else mids[-12:]
     rows = (
-        mail.deliveries.filter(pl.col("mid").is_in(tail), pl.col("event").is_in(["bounce", "defer", "expire", "discard"]))
-        .join(mail.messages.select("mid", "host", "host_key"), on="mid", how="left")
+        mail.told(tail)
+        .filter(pl.col("event").is_in(["bounce", "defer", "expire", "discard"]))
+        .join(mail.stays(tail).select("mid", "host", "host_key"), on="mid", how="left")
         .filter(pl.col("first") >= (last - grace if not forwarding else dt.datetime(1970, 1, 1, tzinfo=dt.UTC)))
         .sort("mid", "last")
     )
@@ -148,7 +148,7 @@ def _by_last_messages(mail: Mail, mids: list[int], last: dt.datetime, grace: dt.
 
 def _usual_failures(mail: Mail, mids: list[int]) -> float:
     """Part of the loop's messages that failed."""
-    failed = mail.deliveries.filter(pl.col("mid").is_in(mids), pl.col("event").is_in(["bounce", "expire"]))["mid"].n_unique()
+    failed = mail.told(mids).filter(pl.col("event").is_in(["bounce", "expire"]))["mid"].n_unique()
     return failed / max(1, len(mids))
 
 
@@ -157,14 +157,14 @@ def _by_refusals(mail: Mail, members: tuple[str, ...], last: dt.datetime, grace:
 
     rows = mail.attempts.filter(
         pl.col("event").is_in(["reject", "discard"]), pl.col("time").is_between(last - dt.timedelta(seconds=20), last + grace)
-    )
+    ).collect()
     if rows.is_empty():
         return None
     rows = rows.with_columns(_from=canonical_of(rows["sender"]), _to=canonical_of(rows["recipient"]))
     names = list(members)
     rows = rows.filter(pl.col("_from").is_in(names) & (pl.col("_to").is_in(names) | pl.col("_to").is_null()))
     found = []
-    for row in rows.sort("time", "line").head(50).to_dicts():
+    for row in rows.sort("time", "source", "line").head(50).to_dicts():
         text = row["diagnostic"] or ""
         reason, signature = classify(text, row["dsn"] or "")
         found.append(
@@ -184,13 +184,13 @@ def _by_refusals(mail: Mail, members: tuple[str, ...], last: dt.datetime, grace:
 
 def _by_hand(mail: Mail, mids: list[int], last: dt.datetime, grace: dt.timedelta) -> End | None:
     """An administrator's hand: held, removed or cancelled in the queue near the end."""
-    ids = mail.messages.filter(pl.col("mid").is_in(mids[-60:]))["queue_id"].drop_nulls()
+    ids = mail.stays(mids[-60:])["queue_id"].drop_nulls()
     rows = mail.attempts.filter(
         pl.col("event").is_in(["hold", "notice"]) | (pl.col("program") == "postsuper"),
         pl.col("queue_id").is_in(ids.implode()),
         pl.col("time").is_between(last - grace, last + grace),
     )
-    for row in rows.sort("time", "line").to_dicts():
+    for row in rows.sort("time", "source", "line").collect().to_dicts():
         text = row["diagnostic"] or row["outcome"] or ""
         if row["program"] == "postsuper" or _OPERATOR.search(text):
             return End(

@@ -10,11 +10,11 @@ from statistics import median
 import networkx as nx
 import polars as pl
 
-from maillog_forensics.correlate import Mail
 from maillog_forensics.findings import LookAlike, LoopType
 from maillog_forensics.graph import Graph
 from maillog_forensics.language import mark, said
 from maillog_forensics.loops import Loop, Step
+from maillog_forensics.mail import Mail
 from maillog_forensics.rhythm import lags
 
 
@@ -103,8 +103,7 @@ def _stays(mail: Mail, together: pl.DataFrame, parameters: RingParameters) -> pl
     wanted = together.join(often, on="logical", how="semi").lazy()
     to_filter = pl.col("relay_ip").str.contains(r"^(127\.|::1$)") | (pl.col("relay_host") == "localhost")
     told = (
-        mail.deliveries.lazy()
-        .join(wanted, on="mid", how="semi")
+        mail.deliveries.join(wanted, on="mid", how="semi")
         .filter(~to_filter.fill_null(False))
         .sort("mid", "last")
         .group_by("mid", "to_box", "final_box", maintain_order=True)
@@ -117,8 +116,7 @@ def _stays(mail: Mail, together: pl.DataFrame, parameters: RingParameters) -> pl
         .collect()
     )
     messages = (
-        mail.messages.lazy()
-        .filter(~pl.col("is_notification"))
+        mail.messages.filter(~pl.col("is_notification"))
         .select("mid", "mta", "host_key", "host", "queue_id", "first", "line", "size", "client_host", "from_box")
         .join(wanted, on="mid")
         .collect()
@@ -167,7 +165,7 @@ def _together(mail: Mail, graph: Graph) -> pl.DataFrame:
     Each message knows the first of its chain by following its predecessors, twice as far in every round; a plain relay from
     one host to the next is no chain.
     """
-    messages, deliveries = mail.messages.lazy(), mail.deliveries.lazy()
+    messages, deliveries = mail.messages, mail.deliveries
     next_id, own_id = pl.col("next_queue_id").hash(), pl.col("queue_id").hash()
     given = deliveries.filter(pl.col("next_queue_id").is_not_null()).select(
         before="mid", gone="last", to="relay_host", _id=next_id

@@ -13,7 +13,7 @@ import polars as pl
 
 from maillog_forensics import authors, causes, schema, skew
 from maillog_forensics.authors import RESPONDER_WORDS
-from maillog_forensics.correlate import Mail
+from maillog_forensics.mail import Mail
 
 EDGES: dict[str, pl.DataType | type[pl.DataType]] = {
     "logical": pl.UInt32,
@@ -86,10 +86,9 @@ class Graph:
         clock), `size` in bytes, `transport` (a responder's, that the recipient's copy was handed to), `host`.
         """
         stays = self.stays.lazy().filter(pl.col("logical").is_in(edges["logical"].unique().implode()))
-        messages = mail.messages.lazy().select("mid", "first", "size", "host", "queue_id").join(stays, on="mid").collect()
+        messages = mail.messages.select("mid", "first", "size", "host", "queue_id").join(stays, on="mid").collect()
         told = (
-            mail.deliveries.lazy()
-            .select("mid", "to_box", "transport", "next_queue_id")
+            mail.deliveries.select("mid", "to_box", "transport", "next_queue_id")
             .join(messages.lazy().select("mid", "logical"), on="mid")
             .collect()
         )
@@ -193,7 +192,7 @@ def _once(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _on_one_clock(mail: Mail) -> tuple[pl.LazyFrame, pl.LazyFrame]:
     """Messages and deliveries, their times corrected by the skew of their hosts' clocks."""
-    messages, deliveries = mail.messages.lazy(), mail.deliveries.lazy()
+    messages, deliveries = mail.messages, mail.deliveries
     skewed = skew.offsets(mail)
     if not skewed:
         return messages, deliveries

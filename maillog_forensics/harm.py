@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import polars as pl
 
 from maillog_forensics import signatures
-from maillog_forensics.correlate import Mail
 from maillog_forensics.evidence import Place
 from maillog_forensics.findings import Bin, Series
 from maillog_forensics.graph import Graph
+from maillog_forensics.mail import Mail
 
 MAX_BINS = 240
 _STEPS = (1, 5, 10, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 604800)
@@ -57,23 +57,26 @@ def measure(
     inside = graph.edges.filter(pl.col("sent").is_between(started, ended))
     total = inside["logical"].n_unique()
     own = inside.filter(pl.col("logical").is_in(logicals.implode()))["logical"].n_unique()
-    parents = mail.messages.filter(pl.col("parent").is_in(mids.implode()), pl.col("is_notification"))
+    parents = (
+        mail.messages.filter(pl.col("parent").is_in(mids.implode()), pl.col("is_notification")).select("mid", "logical").collect()
+    )
     ndr_edges = graph.edges.filter(pl.col("logical").is_in(graph.logicals(parents["mid"]).implode()))
     names = list(members)
     strangers = ndr_edges.filter(~pl.col("recipient").is_in(graph.numbers(names)))["recipient"].n_unique()
-    others = mail.deliveries.filter(~pl.col("mid").is_in(mids.implode()))
+    nearby = (
+        mail.deliveries.filter(pl.col("first").is_between(started - span, ended + dt.timedelta(minutes=30)))
+        .select("mid", "first", "event", "delay_s", "to_box", *_TEXTS, *_TEXTS.values())
+        .collect()
+    )
+    others = nearby.filter(~pl.col("mid").is_in(mids.implode()))
     handled = others.filter(pl.col("event") == "deliver", pl.col("delay_s").is_not_null())
     before = _enough(handled.filter(pl.col("first").is_between(started - span, started, closed="left"))["delay_s"])
     during = _enough(handled.filter(pl.col("first").is_between(started, ended))["delay_s"])
-    near = mail.deliveries.filter(
-        pl.col("first").is_between(started, ended + dt.timedelta(minutes=30)), pl.col("event") != "deliver"
-    )
+    near = nearby.filter(pl.col("first").is_between(started, ended + dt.timedelta(minutes=30)), pl.col("event") != "deliver")
     full, overload, reputation = [], [], []
     told = [  # what a reply says; and, where a message was given up, what it had waited for
-        near.select("diagnostic", "to_box", "source", "line", "offset"),
-        near.select("to_box", diagnostic="waited_for", source="waited_source", line="waited_line", offset="waited_offset").select(
-            "diagnostic", "to_box", "source", "line", "offset"
-        ),
+        near.select("to_box", *_TEXTS),
+        near.select("to_box", **_TEXTS),
     ]
     texts = pl.concat(told).drop_nulls("diagnostic")
     distinct = texts["diagnostic"].unique().head(3000).to_list()
@@ -86,7 +89,7 @@ def measure(
             overload.append((row["source"], row["line"], row["offset"]))
         elif kind == "reputation":
             reputation.append((row["source"], row["line"], row["offset"]))
-    sizes = mail.messages.filter(pl.col("mid").is_in(mids.implode())).group_by("logical").agg(pl.col("size").max())["size"]
+    sizes = mail.stays(mids).group_by("logical").agg(pl.col("size").max())["size"]
     return Measured(
         share_of_traffic=own / total if total else 0.0,
         bytes=int(sizes.sum() or 0),
@@ -102,6 +105,14 @@ def measure(
         reputation=tuple(reputation[:5]),
     )
 
+
+_TEXTS = {
+    "diagnostic": "waited_for",
+    "source": "waited_source",
+    "line": "waited_line",
+    "offset": "waited_offset",
+}
+"""Columns of what the last attempt said, and of what the last deferral before it did."""
 
 _COMPARED = 20
 """Fewer deliveries say nothing about how fast mail usually goes."""

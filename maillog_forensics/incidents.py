@@ -10,7 +10,6 @@ from typing import Any, Literal
 import polars as pl
 
 from maillog_forensics import harm
-from maillog_forensics.correlate import Mail
 from maillog_forensics.drafts import Draft
 from maillog_forensics.evidence import Lines, Place
 from maillog_forensics.findings import (
@@ -31,8 +30,8 @@ from maillog_forensics.findings import (
 from maillog_forensics.graph import Graph
 from maillog_forensics.language import mark, said
 from maillog_forensics.loops import Step
+from maillog_forensics.mail import Mail
 from maillog_forensics.remedies import MTAS, Mta, RemedyFacts, remedies
-from maillog_forensics.times import earliest, latest
 from maillog_forensics.wording import cause_of, headline
 
 _TICKETS = re.compile(
@@ -68,7 +67,7 @@ def first_lines(drafts: list[Draft], mail: Mail) -> list[Place]:
     """The line of the first message of each incident."""
     out = []
     for d in drafts:
-        head = _entry(mail.messages.filter(pl.col("mid").is_in(d.mids)).sort("first", "mid"), mail)
+        head = _entry(mail.stays(d.mids).sort("first", "mid"), mail)
         out.append((head["source"], head["line"], head["offset"]))
     return out
 
@@ -76,16 +75,25 @@ def first_lines(drafts: list[Draft], mail: Mail) -> list[Place]:
 def _entry(stays: pl.DataFrame, mail: Mail) -> dict[str, Any]:
     """The stay in which the first of some messages entered: of its stays the one that no other handed on, whatever the clocks say."""
     first = stays.filter(pl.col("logical") == stays["logical"][0])
-    handed_on = mail.deliveries.filter(pl.col("mid").is_in(first["mid"].implode()))["next_queue_id"].drop_nulls()
+    handed_on = mail.told(first["mid"])["next_queue_id"].drop_nulls()
     own = first.filter(~pl.col("queue_id").is_in(handed_on.implode()).fill_null(False))
     return (first if own.is_empty() else own).row(0, named=True)
 
 
-def finish(draft: Draft, graph: Graph, mail: Mail, lines: Lines) -> Incident:
-    """Make the incident of a draft, once its lines are fetched."""
-    stays = mail.messages.filter(pl.col("mid").is_in(draft.mids)).sort("first", "mid")
+def local_mailboxes(drafts: list[Draft], mail: Mail) -> frozenset[str]:
+    """Members whose mailboxes lie on hosts of these logs: something was delivered to them without a relay."""
+    members = {m for d in drafts for m in d.members}
+    put = mail.deliveries.filter(
+        pl.col("to_box").is_in(list(members)), pl.col("event") == "deliver", pl.col("relay_ip").is_null()
+    )
+    return frozenset(put.select(pl.col("to_box").unique()).collect()["to_box"].to_list())
+
+
+def finish(draft: Draft, graph: Graph, mail: Mail, lines: Lines, local: frozenset[str]) -> Incident:
+    """Make the incident of a draft, once its lines are fetched; `local` are those members of all that have their mailboxes here."""
+    stays = mail.stays(draft.mids).sort("first", "mid")
     hosts = tuple(stays["host"].drop_nulls().unique(maintain_order=True).to_list())
-    ours = _our_members(draft, mail)
+    ours = [m for m in draft.members if m in local]
     cause_id = _cause(draft)
     aliases = _aliases(draft, mail)
     codes = draft.storm.code_of if draft.storm else [None] * len(draft.times)
@@ -93,7 +101,7 @@ def finish(draft: Draft, graph: Graph, mail: Mail, lines: Lines) -> Incident:
         "code",
         sent=(pl.col("sent") * 1e6).cast(pl.Int64).cast(pl.Datetime("us")).dt.replace_time_zone("UTC"),
     )
-    first, last = earliest(mail.messages["first"]), latest(mail.messages["last"])
+    first, last = mail.span
     evidence = tuple(lines.evidence(p, note) for p, note in draft.places)
     ended_by = EndedBy(
         reason=draft.end.reason,
@@ -235,7 +243,7 @@ def _box(address: str | None, draft: Draft) -> str:
 
 
 def _first_recipient(mid: int, mail: Mail) -> str:
-    told = mail.deliveries.filter(pl.col("mid") == mid)["to_box"].to_list()
+    told = mail.told([mid])["to_box"].to_list()
     return told[0] if told else ""
 
 
@@ -255,15 +263,6 @@ def _arrow(step: Step, draft: Draft) -> Arrow:
         host=step.host,
         null_sender=step.null_sender,
     )
-
-
-def _our_members(draft: Draft, mail: Mail) -> list[str]:
-    """Members whose mailboxes lie on hosts of these logs: something was delivered to them without a relay."""
-    local = mail.deliveries.filter(
-        pl.col("to_box").is_in(list(draft.members)), pl.col("event") == "deliver", pl.col("relay_ip").is_null()
-    )
-    found = set(local["to_box"].unique().to_list())
-    return [m for m in draft.members if m in found]
 
 
 def _answers_marked(draft: Draft, member: str) -> bool:
@@ -291,7 +290,7 @@ def _cause(draft: Draft) -> str:
 
 def _aliases(draft: Draft, mail: Mail) -> dict[str, tuple[str, ...]]:
     """Other addresses under which the logs name the members, as far as they differ in more than letter case."""
-    rows = mail.deliveries.filter(pl.col("mid").is_in(draft.mids), pl.col("to_box").is_in(list(draft.members)))
+    rows = mail.told(draft.mids).filter(pl.col("to_box").is_in(list(draft.members)))
     pairs = rows.select("to_box", "recipient").unique().sort("to_box", "recipient")
     out: dict[str, list[str]] = {}
     for box, raw in pairs.iter_rows():

@@ -8,11 +8,11 @@ from itertools import pairwise
 import polars as pl
 
 from maillog_forensics import people
-from maillog_forensics.correlate import Mail
 from maillog_forensics.findings import LookAlike, LoopType
 from maillog_forensics.graph import Graph
 from maillog_forensics.language import said
 from maillog_forensics.loops import Loop, Step
+from maillog_forensics.mail import Mail
 from maillog_forensics.rhythm import lags
 
 
@@ -121,7 +121,7 @@ def _copies(graph: Graph, mail: Mail, parameters: ListParameters) -> pl.DataFram
     renamed = into.join(passed.select("logical", list="sender", member="recipient", at="arrived"), on=["logical", "list"])
     box = pl.Enum(graph.boxes)
     handed = (
-        mail.deliveries.lazy()
+        mail.deliveries
         .filter(pl.col("to_box") != pl.col("final_box"))
         .select("mid", *(pl.col(c).cast(box).to_physical().cast(pl.UInt32).alias(n) for c, n in (("to_box", "list"), ("final_box", "member"))), at="last")
         .join(graph.stays.lazy(), on="mid")

@@ -8,13 +8,13 @@ import polars as pl
 
 from maillog_forensics import endings, harm
 from maillog_forensics.addresses import canonical_of
-from maillog_forensics.correlate import Mail
 from maillog_forensics.drafts import Draft, places, until
 from maillog_forensics.endings import End
 from maillog_forensics.findings import Ending, Kind, LoopType
 from maillog_forensics.graph import Graph
 from maillog_forensics.language import said
 from maillog_forensics.loops import Loop
+from maillog_forensics.mail import Mail
 from maillog_forensics.times import earliest, latest
 
 
@@ -39,13 +39,11 @@ def from_rows(loop: Loop, graph: Graph, mail: Mail) -> Draft:
     rows = graph.named(rows, mail)
     _tell(loop, rows)
     logicals = rows["logical"].unique(maintain_order=True)
-    stays = mail.messages.filter(pl.col("mid").is_in(graph.mids(logicals).implode()))
+    stays = mail.stays(graph.mids(logicals))
     mids = stays.sort("first", "mid")["mid"].to_list()
     started, ended = rows["born"][0], max(rows["born"][0], rows["born"][-1])
     if loop.type is LoopType.LIST:  # copies still in the queues belong to it: it ends when a responder takes the last of them
-        taken = mail.deliveries.filter(
-            pl.col("mid").is_in(mids), pl.col("event") == "deliver", pl.col("final_box").is_in(list(loop.members[1:]))
-        )
+        taken = mail.told(mids).filter(pl.col("event") == "deliver", pl.col("final_box").is_in(list(loop.members[1:])))
         ended = max([ended, *taken["last"].drop_nulls().to_list()])
     end = endings.how_ended(mail, mids, loop.members, max(ended, rows["sent"][-1]), loop.period_s, until(mids, mail))
     refused = _refused_last(rows, loop, end, mail)
@@ -99,7 +97,7 @@ def _lead_in(rows: pl.DataFrame, graph: Graph, mail: Mail) -> pl.DataFrame:
     if before.is_empty():
         return rows.clear()
     mids = graph.mids(before["logical"])
-    parent = mail.messages.filter(pl.col("mid").is_in(mids.implode()))["parent"].drop_nulls()
+    parent = mail.stays(mids)["parent"].drop_nulls()
     if parent.is_empty():
         return before
     logical = graph.logicals(parent.head(1))
@@ -112,7 +110,9 @@ def _refused_last(rows: pl.DataFrame, loop: Loop, end: End, mail: Mail) -> int:
     last = rows.row(-1, named=True)
     if end.place is None or end.side != "ours" or end.at is None or end.at < last["sent"]:
         return 0
-    refusal = mail.attempts.filter(pl.col("event") == "reject", pl.col("source") == end.place[0], pl.col("line") == end.place[1])
+    refusal = mail.attempts.filter(
+        pl.col("event") == "reject", pl.col("time") == end.at, pl.col("source") == end.place[0], pl.col("line") == end.place[1]
+    ).collect()
     if refusal.is_empty() or refusal["queue_id"][0] is not None:
         return 0
     author = canonical_of(refusal["sender"])[0]
@@ -127,7 +127,7 @@ def _growth(rows: pl.DataFrame) -> float | None:
 
 def from_stays(loop: Loop, graph: Graph, mail: Mail) -> Draft:
     """A forwarding ring: its rows are stays (mid) of the same messages."""
-    stays = mail.messages.filter(pl.col("mid").is_in(loop.rows)).sort("first", "mid")
+    stays = mail.stays(loop.rows).sort("first", "mid")
     started, ended = earliest(stays["first"]), latest(stays["first"])
     mids = stays["mid"].to_list()
     logicals = graph.logicals(stays["mid"])
@@ -204,12 +204,13 @@ def merged(drafts: list[Draft], graph: Graph, mail: Mail) -> list[Draft]:
 def guards(mail: Mail, graph: Graph, drafts: list[Draft]) -> list[Draft]:
     """Messages that a loop guard stopped at the first hop: worth one line, no alarm."""
     taken = {m for d in drafts for m in d.mids}
-    rows = mail.deliveries.filter(
-        pl.col("event").is_in(["bounce", "defer"]), pl.col("diagnostic").is_not_null(), ~pl.col("mid").is_in(list(taken))
+    failed = mail.deliveries.filter(pl.col("event").is_in(["bounce", "defer"]), pl.col("diagnostic").is_not_null())
+    texts = failed.select(pl.col("diagnostic").unique()).collect()["diagnostic"].to_list()
+    distinct = [t for t in texts if endings.classify(t)[0] is Ending.HOP_LIMIT]
+    rows = failed.filter(pl.col("diagnostic").is_in(distinct), ~pl.col("mid").is_in(list(taken))).collect()
+    rows = rows.join(mail.stays(rows["mid"]).select("mid", "host"), on="mid", maintain_order="left").with_columns(
+        _domain=pl.col("to_box").str.extract(r"@(.+)$", 1)
     )
-    distinct = [t for t in rows["diagnostic"].unique().to_list() if endings.classify(t)[0] is Ending.HOP_LIMIT]
-    rows = rows.filter(pl.col("diagnostic").is_in(distinct)).join(mail.messages.select("mid", "host"), on="mid")
-    rows = rows.with_columns(_domain=pl.col("to_box").str.extract(r"@(.+)$", 1))
     out = []
     for (host, _), part in rows.sort("first").partition_by("host", "_domain", as_dict=True, maintain_order=True).items():
         mids = part["mid"].unique(maintain_order=True).to_list()

@@ -15,10 +15,10 @@ from typing import Any
 import polars as pl
 
 from maillog_forensics import doubling, people, rhythm, runs
-from maillog_forensics.correlate import Mail
 from maillog_forensics.findings import LoopType
 from maillog_forensics.graph import Graph
 from maillog_forensics.loops import Loop
+from maillog_forensics.mail import Mail
 from maillog_forensics.pair_sides import PairParameters
 from maillog_forensics.pair_verdicts import is_in_turn, judge
 
@@ -118,7 +118,7 @@ def _linked_to_each_other(pairs: pl.DataFrame, graph: Graph, mail: Mail | None) 
         )
         .join(graph.stays.lazy(), on="mid")
     )
-    told_parents = mail.messages.lazy().select("mid", pl.col("parent").cast(pl.UInt32)).drop_nulls()
+    told_parents = mail.messages.select("mid", pl.col("parent").cast(pl.UInt32)).drop_nulls()
     parents = pl.concat([told_parents, graph.answers.lazy().select("mid", parent="asked")])
     asked = parents.join(graph.stays.lazy(), on="mid").join(
         graph.stays.lazy().select(parent="mid", asked="logical"), on="parent"
@@ -153,7 +153,7 @@ def _with_looks(pairs: pl.DataFrame, mail: Mail | None) -> pl.DataFrame:
     """The same with the sizes of the messages, bytes, and their subjects, NULL where not logged."""
     if mail is None or pairs.is_empty():
         return pairs.with_columns(size=pl.lit(None, pl.Int64), subject=pl.lit(None, pl.String))
-    looks = mail.messages.lazy().select("mid", "size", "subject").join(pairs.lazy().select("mid").unique(), on="mid", how="semi")
+    looks = mail.messages.select("mid", "size", "subject").join(pairs.lazy().select("mid").unique(), on="mid", how="semi")
     return pairs.lazy().join(looks, on="mid", how="left", maintain_order="left").collect()
 
 

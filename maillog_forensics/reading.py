@@ -17,7 +17,7 @@ from maillog_forensics import correlate as correlating
 from maillog_forensics import normalize as normalizer
 from maillog_forensics.accounts import Format, InputReport
 from maillog_forensics.settlements import Settlement, settled
-from maillog_forensics.spool import BUDGET_BYTES, Spool
+from maillog_forensics.spool import BUDGET_BYTES, TABLES_BYTES, Spool
 
 _T = TypeVar("_T")
 
@@ -41,6 +41,8 @@ class Request:
         Memory for the events of one input; what is beyond goes to a temporary file.
     chunk_bytes
         How much of a log is parsed at a time.
+    tables_bytes
+        As `spool_bytes`, for the tables of messages and deliveries.
     """
 
     paths: list[str]
@@ -53,6 +55,7 @@ class Request:
     on_unrecognised: Callable[[str, pl.DataFrame], None] | None = None
     spool_bytes: int = BUDGET_BYTES
     chunk_bytes: int = sources.CHUNK_BYTES
+    tables_bytes: int = TABLES_BYTES
 
     def each(
         self, files: list[str], read_one: Callable[..., _T], report_of: Callable[[_T], InputReport]
@@ -152,7 +155,7 @@ def gathered(
     undated: dict[int, int] = {}
     pieces = (settled(tables, settlements, undated) for tables in spool.buckets())
     with timing.stage("put messages together"):
-        done = buckets.read(pieces, [reports[n] for n in sorted(reports)], since, until, events)
+        done = buckets.read(pieces, [reports[n] for n in sorted(reports)], since, until, events, request.tables_bytes)
     for number, lines in undated.items():
         reports[number].undated(lines)
     return done, problems

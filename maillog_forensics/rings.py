@@ -15,11 +15,11 @@ import networkx as nx
 import polars as pl
 
 from maillog_forensics import people, phase, relays, rhythm, subjects
-from maillog_forensics.correlate import Mail
 from maillog_forensics.findings import LookAlike, LoopType
 from maillog_forensics.graph import Graph
 from maillog_forensics.language import said
 from maillog_forensics.loops import Loop, Step
+from maillog_forensics.mail import Mail
 from maillog_forensics.relays import Relays
 from maillog_forensics.runs import Run, common, evidence
 
@@ -198,7 +198,7 @@ def _looks(rows: list[int], graph: Graph, mail: Mail | None) -> _Looks:
     if mail is None or not rows:
         return {}
     wanted = graph.edges[rows].select("mid", row=pl.Series(rows))
-    looks = wanted.lazy().join(mail.messages.lazy().select("mid", "size", "subject"), on="mid")
+    looks = wanted.lazy().join(mail.messages.select("mid", "size", "subject"), on="mid")
     return {row: (size, subject) for row, size, subject in looks.select("row", "size", "subject").collect().iter_rows()}
 
 

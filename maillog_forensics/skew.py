@@ -6,7 +6,7 @@ from collections import deque
 
 import polars as pl
 
-from maillog_forensics.correlate import Mail
+from maillog_forensics.mail import Mail
 
 MIN_LINKS = 4
 """Hand-overs that must agree before a clock is called wrong."""
@@ -22,7 +22,7 @@ def offsets(mail: Mail) -> dict[str, float]:
     Only hosts whose clock differs by more than `MIN_SKEW_S` are named. A message is logged as handed over within a
     second or two of its arrival on the next host; the median of that difference is the skew, whatever single messages did.
     """
-    messages, deliveries = mail.messages.lazy(), mail.deliveries.lazy()
+    messages, deliveries = mail.messages, mail.deliveries
     if messages.select(pl.col("host_key").n_unique()).collect().item() < 2:
         return {}
     gone = deliveries.filter(pl.col("next_queue_id").is_not_null(), pl.col("event") == "deliver")

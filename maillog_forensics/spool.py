@@ -20,6 +20,10 @@ BUCKET_BYTES = 24 << 20
 """Size of a bucket of what is in memory: putting messages together takes several times as much."""
 
 
+TABLES_BYTES = 640 << 20
+"""What the tables of messages and deliveries take in memory before they go to files."""
+
+
 def budget(memory_bytes: int | None) -> int:
     """What a spool may hold so that the whole program stays near `memory_bytes` until the messages are put together.
 
@@ -27,6 +31,14 @@ def budget(memory_bytes: int | None) -> int:
     1 GB of Postfix log).
     """
     return BUDGET_BYTES if memory_bytes is None else max(16 << 20, (memory_bytes - (350 << 20)) // 5)
+
+
+def tables_budget(memory_bytes: int | None) -> int:
+    """What the tables of messages may take so that the whole program stays near `memory_bytes` until the detectors begin.
+
+    Beside them stands the program, and a bucket that is worked on.
+    """
+    return TABLES_BYTES if memory_bytes is None else max(16 << 20, (memory_bytes - (350 << 20)) // 2)
 
 
 class Spool:
@@ -50,7 +62,7 @@ class Spool:
         self._held: list[list[pl.DataFrame]] = []
         self._bytes = 0
         self._files: list[list[Path]] = []
-        self._folder: _Folder | None = None
+        self._folder: Folder | None = None
         self._count = 0
 
     @property
@@ -70,7 +82,7 @@ class Spool:
 
     def _flush(self) -> None:
         if self._folder is None:
-            self._folder = _Folder()
+            self._folder = Folder()
             self._files = [[] for _ in range(BUCKETS if self._bucket is not None else 1)]
         held, self._held, self._bytes = self._held, [], 0
         if self._bucket is None:
@@ -129,10 +141,10 @@ class Spool:
     def scan(self) -> list[pl.LazyFrame]:
         """What was put in, in no order, without reading it yet; the frames keep the temporary directory alive."""
         files = [path for files in self._files for path in files]
-        return [*(_scan(path, self._folder) for path in files), *(t.lazy() for batch in self._held for t in batch)]
+        return [*(holding(pl.scan_ipc(path), self._folder) for path in files), *(t.lazy() for batch in self._held for t in batch)]
 
 
-class _Folder:
+class Folder:
     """A temporary directory that lasts as long as somebody holds on to it."""
 
     def __init__(self) -> None:
@@ -140,11 +152,13 @@ class _Folder:
         weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
-def _scan(path: Path, folder: _Folder | None) -> pl.LazyFrame:
-    """A file as a lazy table that holds on to its temporary directory."""
-
-    def unchanged(table: pl.DataFrame) -> pl.DataFrame:
-        assert folder is not None
+def holding(table: pl.LazyFrame, folder: Folder | None) -> pl.LazyFrame:
+    """A table in files that holds on to their directory."""
+    if folder is None:
         return table
 
-    return pl.scan_ipc(path).map_batches(unchanged)
+    def unchanged(rows: pl.DataFrame) -> pl.DataFrame:
+        assert folder is not None
+        return rows
+
+    return table.map_batches(unchanged, predicate_pushdown=True, projection_pushdown=True, slice_pushdown=True, streamable=True)

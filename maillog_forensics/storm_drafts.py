@@ -8,12 +8,12 @@ from dataclasses import replace
 import polars as pl
 
 from maillog_forensics import harm
-from maillog_forensics.correlate import Mail
 from maillog_forensics.drafts import Draft, places, until
 from maillog_forensics.endings import End
 from maillog_forensics.findings import Ending, Kind
 from maillog_forensics.graph import Graph
 from maillog_forensics.language import said
+from maillog_forensics.mail import Mail
 from maillog_forensics.storms import Storm
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from maillog_forensics.correlate import Mail
 from maillog_forensics.findings import StormType
 from maillog_forensics.graph import Graph
 from maillog_forensics.language import said
+from maillog_forensics.mail import Mail
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def notifications(mail: Mail, graph: Graph, parameters: StormParameters) -> pl.D
     edges = _without_answers(edges, graph, parameters)
     rows = graph.with_names(edges).select("logical", "recipient", "sent")
     mids = graph.stays.lazy().join(rows.lazy().select("logical").unique(), on="logical", how="semi")
-    messages = mail.messages.lazy()
+    messages = mail.messages
     null = pl.col("from_box").is_null() | (pl.col("from_box") == "") | pl.col("is_notification")
     origin = (
         messages.filter(null)
@@ -96,8 +96,7 @@ def notifications(mail: Mail, graph: Graph, parameters: StormParameters) -> pl.D
     )
     parent = origin.lazy().select(mid="parent").drop_nulls().unique()
     failed = (
-        mail.deliveries.lazy()
-        .filter(pl.col("event").is_in(["bounce", "expire", "defer"]))
+        mail.deliveries.filter(pl.col("event").is_in(["bounce", "expire", "defer"]))
         .join(parent, on="mid", how="semi")
         .group_by("mid")
         .agg(code=pl.col("dsn").drop_nulls().first(), event=pl.col("event").first())

@@ -6,26 +6,35 @@ import polars as pl
 
 from maillog_forensics import harm, skew
 from maillog_forensics.accounts import InputReport
-from maillog_forensics.correlate import Mail
 from maillog_forensics.findings import Traffic
 from maillog_forensics.language import mark, said
-from maillog_forensics.times import earliest, latest
+from maillog_forensics.mail import Mail
 
 
 def traffic(mail: Mail, edges: pl.DataFrame, rejected: int, hosts: tuple[str, ...], mtas: tuple[str, ...]) -> Traffic:
     """Totals of everything that was read; what no message belongs to (refusals, names of hosts and servers) is handed in."""
-    if mail.messages.is_empty():
+    totals = (
+        mail.messages.select(
+            messages=pl.col("logical").hash().n_unique(),
+            notifications=pl.col("logical").filter("is_notification").n_unique(),
+            first=pl.col("first").min(),
+            last=pl.col("last").max(),
+        )
+        .collect()
+        .row(0, named=True)
+    )
+    first, last = totals["first"], totals["last"]
+    if first is None:
         return Traffic()
-    first, last = earliest(mail.messages["first"]), latest(mail.messages["last"])
-    told = mail.deliveries["event"]
+    told = dict(mail.deliveries.group_by("event").len().collect().iter_rows())
     unique = edges.unique("logical", maintain_order=True)
     return Traffic(
-        messages=mail.messages["logical"].n_unique(),
-        deliveries=int((told == "deliver").sum()),
-        bounced=int(told.is_in(["bounce", "expire"]).sum()),
-        deferred=int((told == "defer").sum()),
+        messages=totals["messages"],
+        deliveries=told.get("deliver", 0),
+        bounced=told.get("bounce", 0) + told.get("expire", 0),
+        deferred=told.get("defer", 0),
         rejected=rejected,
-        notifications=mail.messages.filter("is_notification")["logical"].n_unique(),
+        notifications=totals["notifications"],
         mailboxes=pl.concat([edges["sender"], edges["recipient"]]).n_unique() if edges.height else 0,
         hosts=hosts[:50],
         mtas=mtas,
@@ -38,14 +47,15 @@ def traffic(mail: Mail, edges: pl.DataFrame, rejected: int, hosts: tuple[str, ..
 def limits(reports: list[InputReport], mail: Mail) -> list[str]:
     """Sentences about what can't be seen in these logs."""
     out: list[str] = []
-    mtas = set(mail.messages["mta"].drop_nulls().unique().to_list())
+    has_subjects = mail.messages.group_by("mta").agg(pl.col("subject").is_not_null().any())
+    mtas = dict(has_subjects.collect().iter_rows())
     if "postfix" in mtas:
         out.append(
             said(
                 "Postfix logs neither subjects nor Auto-Submitted: that a message is automatic is told by its reverse-path and by who carried it, not by its header."
             )
         )
-    if "exim" in mtas and mail.messages.filter(pl.col("mta") == "exim")["subject"].is_null().all():
+    if mtas.get("exim") is False:
         out.append(said("Exim was not asked to log subjects (log_selector = +subject would)."))
     for r in reports:
         if r.about.lines and r.unrecognised / r.about.lines > 0.03:
@@ -73,7 +83,7 @@ def limits(reports: list[InputReport], mail: Mail) -> list[str]:
                 s=round(abs(seconds)),
             )
         )
-    lone = mail.deliveries.filter(pl.col("relay_ip").is_not_null())["relay_host"].drop_nulls().n_unique()
-    if lone:
+    lone = mail.deliveries.filter(pl.col("relay_ip").is_not_null(), pl.col("relay_host").is_not_null()).head(1)
+    if lone.collect().height:
         out.append(said("What happened on hosts whose logs are not among the inputs is inferred from what they answered."))
     return out

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from maillog_forensics import sources
-from maillog_forensics.correlate import Mail
+from maillog_forensics.mail import Mail
 from maillog_forensics.sources import Input
 from maillog_forensics.text import visible
 
@@ -38,24 +38,24 @@ def find(mail: Mail, what: str, *, related: bool = False) -> Traced:
     bare = what.strip().strip("<>")
     low = bare.lower()
     messages = mail.messages
-    direct = messages.filter((pl.col("queue_id") == bare) | (pl.col("message_id") == bare))
+    direct = messages.filter((pl.col("queue_id") == bare) | (pl.col("message_id") == bare)).collect()
     if direct.is_empty() and "@" in bare:
         told = mail.deliveries.filter(
             (pl.col("to_box") == low) | (pl.col("final_box") == low) | (pl.col("recipient").str.to_lowercase() == low)
         )
+        reached = told.select(pl.col("mid").unique()).collect()["mid"]
         direct = messages.filter(
-            (pl.col("from_box") == low)
-            | (pl.col("sender").str.to_lowercase() == low)
-            | pl.col("mid").is_in(told["mid"].implode())
-        )
-    chosen = messages.filter(pl.col("logical").is_in(direct["logical"].unique().implode()))
+            (pl.col("from_box") == low) | (pl.col("sender").str.to_lowercase() == low) | pl.col("mid").is_in(reached.implode())
+        ).collect()
+    chosen = messages.filter(pl.col("logical").is_in(direct["logical"].unique().implode())).collect()
     if related:
         while True:
             mids = chosen["mid"]
             kin = messages.filter(
                 pl.col("parent").is_in(mids.implode()) | pl.col("mid").is_in(chosen["parent"].drop_nulls().implode())
-            )
-            grown = messages.filter(pl.col("logical").is_in(pl.concat([chosen["logical"], kin["logical"]]).unique().implode()))
+            ).collect()
+            names = pl.concat([chosen["logical"], kin["logical"]]).unique()
+            grown = messages.filter(pl.col("logical").is_in(names.implode())).collect()
             if grown.height == chosen.height or grown.height > MAX_MESSAGES:
                 break
             chosen = grown
@@ -74,13 +74,12 @@ def tell(mail: Mail, traced: Traced, *, raw: dict[int, list[tuple[str, int, str]
         Lines of each message (source, line number, text), as `raw_lines` gives them; printed below each stay.
     """
     out = []
-    by_mid = {
-        row["mid"]: row for row in mail.messages.filter(pl.col("mid").is_in([m for g in traced.groups for m in g])).to_dicts()
-    }
+    stays = mail.stays([m for g in traced.groups for m in g])
+    by_mid = {row["mid"]: row for row in stays.to_dicts()}
     told: dict[int, list[dict[str, object]]] = {}
-    for row in mail.deliveries.filter(pl.col("mid").is_in(list(by_mid))).sort("first", "line").to_dicts():
+    for row in mail.told(stays["mid"]).sort("first", "line").to_dicts():
         told.setdefault(row["mid"], []).append(row)
-    parents = dict(mail.messages.select("mid", "queue_id").iter_rows())
+    parents = dict(mail.stays(stays["parent"].drop_nulls()).select("mid", "queue_id").iter_rows())
     for group in traced.groups:
         first = by_mid[group[0]]
         out.append(
@@ -136,8 +135,8 @@ def raw_lines(mail: Mail, traced: Traced, opened: dict[str, str] | None = None) 
         The path to open for a source, where that is another one.
     """
     mids = [m for g in traced.groups for m in g]
-    rows = mail.messages.filter(pl.col("mid").is_in(mids), pl.col("queue_id").is_not_null())
-    lives = mail.messages.join(rows.select("host_key", "queue_id").unique(), on=["host_key", "queue_id"], how="semi")
+    keys = mail.stays(mids).filter(pl.col("queue_id").is_not_null()).select("host_key", "queue_id").unique()
+    lives = mail.messages.join(keys.lazy(), on=["host_key", "queue_id"], how="semi").sort("mid").collect()
     found: dict[int, list[tuple[str, int, str]]] = {}
     for source in lives["source"].unique().sort().to_list():
         here = lives.filter(pl.col("source") == source).sort("line")

@@ -122,7 +122,7 @@ def large(folder: Path, logs: Path) -> int:
         cluster = Cluster(started(out / "cluster"))
         try:
             with Usage({p.pid for p in cluster.processes}) as used:
-                job = cluster.start(out, *(["--pause"] if name == "killed" else []), paths)
+                job = cluster.start(out, ("pause:" if name == "killed" else "") + paths)
                 if name == "killed":
                     while not (out / "settled").exists():
                         assert job.poll() is None, (out / "said").read_text()

@@ -1,6 +1,6 @@
 """A real Spark cluster on loopback for tests, and the analyses that run on it.
 
-usage: python -m tests.clusters MASTER OUT [--pause|--events] PATH[,PATH]...
+usage: python -m tests.clusters MASTER OUT [events:|pause:]PATH[,PATH]...
 (in the folder OUT for each a findings file 0.json, 1.json …, the seconds it took in 0.seconds …, the events in 0.parquet …)
 """
 
@@ -124,27 +124,26 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def main(master: str, out: str, *paths: str) -> None:
-    """Analyze each set of paths in one session; with --pause, wait for the file `go` when the events are settled."""
+def main(master: str, out: str, *sets: str) -> None:
+    """Analyze each set of paths in one session; after `pause:`, wait for the file `go` when the events are settled."""
     from maillog_forensics import api, writers
     from maillog_forensics.engines import chosen, spark
 
-    option = paths[0] if paths[0].startswith("--") else ""
-    if option == "--pause":
-        gather = spark._Job._gather
+    gather = spark._Job._gather
 
-        def pausing(self: Any, *args: Any) -> Any:
-            Path(out, "settled").touch()
-            while not Path(out, "go").exists():
-                time.sleep(0.05)
-            return gather(self, *args)
+    def pausing(self: Any, *args: Any) -> Any:
+        Path(out, "settled").touch()
+        while not Path(out, "go").exists():
+            time.sleep(0.05)
+        return gather(self, *args)
 
-        spark._Job._gather = pausing  # type: ignore[method-assign]
     engine = chosen("spark", master)
-    for number, several in enumerate(paths[bool(option) :]):
+    for number, one in enumerate(sets):
+        option, _, paths = one.rpartition(":")
+        spark._Job._gather = pausing if option == "pause" else gather  # type: ignore[method-assign]
         began = time.monotonic()
-        result = api.analyze(several.split(","), year=YEAR, engine=engine, keep_events=option == "--events")
-        if option == "--events":
+        result = api.analyze(paths.split(","), year=YEAR, engine=engine, keep_events=option == "events")
+        if option == "events":
             writers.write_events(result.events, str(Path(out, f"{number}.parquet")))
         Path(out, f"{number}.seconds").write_text(f"{time.monotonic() - began:.2f}")
         Path(out, f"{number}.json").write_text(json.dumps(document(result.findings)))

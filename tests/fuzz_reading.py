@@ -27,7 +27,7 @@ if __name__ == "__main__" and importlib.util.find_spec("atheris"):
     with atheris.instrument_imports(include=["maillog_forensics"]):
         import maillog_forensics.api  # noqa: F401
 
-from maillog_forensics import correlate, detectors, grammar, intake, reading
+from maillog_forensics import detectors, grammar, intake, linking, reading
 
 ROOT = Path(__file__).parents[1]
 LINES = 1500
@@ -117,7 +117,7 @@ def check(file: bytes, path: Path, plan: intake.Plan, chunk_bytes: int = 1 << 25
         assert events["line"].is_between(1, report.about.lines).all()
         assert (events["offset"] < report.about.decompressed_bytes).all()
     if further:
-        detectors.find(correlate.mailboxes(correlate.correlate(events)))
+        detectors.find(linking.correlated(events))
     return report.about.lines
 
 

@@ -13,7 +13,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from maillog_forensics import api, correlate, graph, run_summary, schema
+from maillog_forensics import api, graph, mail, run_summary, schema
 from maillog_forensics.dialects import DIALECTS, ecs, ocsf, tree
 from maillog_forensics.findings import json_schema
 from maillog_forensics.report import render
@@ -90,8 +90,8 @@ def _tables() -> str:
     ]  # fmt: skip
     named = (
         ("events", schema.EVENTS, "One row for each fact that a line states."),
-        ("messages", correlate.MESSAGES, "One row for each stay of a mail in a queue."),
-        ("deliveries", correlate.DELIVERIES, "One row for each recipient of a message."),
+        ("messages", mail.MESSAGES, "One row for each stay of a mail in a queue."),
+        ("deliveries", mail.DELIVERIES, "One row for each recipient of a message."),
         ("edges", graph.EDGES, "One row for each logical message, sender and recipient."),
     )
     for name, columns, words in named:

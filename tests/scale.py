@@ -22,7 +22,8 @@ from pathlib import Path
 
 import polars as pl
 
-from maillog_forensics import correlate, forwarding, graph, lists, pairs, rings, schema, storms
+from maillog_forensics import forwarding, graph, lists, pairs, rings, schema, storms
+from maillog_forensics.mail import DELIVERIES, MESSAGES, Mail
 
 SLICE = 2_000_000
 """Deliveries made at a time."""
@@ -114,15 +115,13 @@ def write(folder: Path, deliveries: int) -> int:
             message_id=pl.col("mid").hash(3).cast(pl.String) + "@mail.sender.example", sender="from_box", size="size",
             client_host=pl.lit("mail.sender.example"), client_ip=pl.lit("192.0.2.1"), removed=pl.lit(True), is_notification=pl.lit(False),
         ).with_columns(logical="message_id")  # fmt: skip
-        _conformed(messages, {**correlate.MESSAGES, "from_box": pl.String}).write_parquet(folder / f"messages-{at:03d}.parquet")
+        _conformed(messages, MESSAGES).write_parquet(folder / f"messages-{at:03d}.parquet")
         told = rows.select(
             "mid", "to_box", recipient="to_box", final_box="to_box", first="time", last=pl.col("time") + pl.duration(seconds=1),
             event=pl.lit("deliver"), outcome=pl.lit("sent"), relay_host=pl.lit("mx.far.example"), relay_ip=pl.lit("198.51.100.7"),
             next_queue_id=pl.col("mid").hash(4).cast(pl.String), dsn=pl.lit("2.0.0"), delay_s=pl.lit(0.5),
         )  # fmt: skip
-        _conformed(told, {**correlate.DELIVERIES, "to_box": pl.String, "final_box": pl.String}).write_parquet(
-            folder / f"deliveries-{at:03d}.parquet"
-        )
+        _conformed(told, DELIVERIES).write_parquet(folder / f"deliveries-{at:03d}.parquet")
         mid, written = mid + messages.height, written + rows.height
     return written
 
@@ -137,9 +136,8 @@ def _conformed(table: pl.DataFrame, columns: dict[str, pl.DataType | type[pl.Dat
 
 def measure(folder: Path) -> None:
     """Graph and detectors over the tables in `folder`; prints one row of figures."""
-    mail = correlate.Mail(
-        pl.scan_parquet(folder / "messages-*.parquet"), pl.scan_parquet(folder / "deliveries-*.parquet"), pl.DataFrame()
-    )  # type: ignore[arg-type]
+    messages, deliveries = (pl.scan_parquet(folder / f"{name}-*.parquet") for name in ("messages", "deliveries"))
+    mail = Mail(messages, deliveries, pl.LazyFrame())
     marks = [(time.monotonic(), time.process_time())]
 
     def mark() -> float:

@@ -230,7 +230,7 @@ def test_two_logs_that_begin_alike_are_two_and_what_both_tell_counts_once(tmp_pa
     take(tmp_path / "a", tmp_path / "one", tmp_path / "two")
     assert events(tmp_path / "a").height == 1200
     assert events(tmp_path / "a")["source"].n_unique() == 2
-    assert looking.analyze(tmp_path / "a").mail.messages.height == 700
+    assert looking.analyze(tmp_path / "a").mail.messages.collect().height == 700
 
 
 def test_late_lines_go_to_their_own_day(tmp_path: Path) -> None:

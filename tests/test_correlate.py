@@ -6,7 +6,8 @@ from pathlib import Path
 
 import polars as pl
 
-from maillog_forensics import addresses, correlate, graph
+from maillog_forensics import addresses, graph, linking
+from maillog_forensics.mail import Mail
 from tests.reading import normalized
 from tests.test_exchange import DELIVER, log
 
@@ -37,19 +38,19 @@ Mar  2 08:00:02 mx postfix/qmgr[3]: AAAAAAAA02: removed
 """
 
 
-def correlated(tmp_path: Path, text: str, name: str = "mail.log") -> correlate.Mail:
+def correlated(tmp_path: Path, text: str, name: str = "mail.log") -> Mail:
     (tmp_path / name).write_text(text)
     events, _ = normalized([str(tmp_path / name)], year=2026)
-    return correlate.mailboxes(correlate.correlate(events))
+    return linking.correlated(events)
 
 
 def test_a_queue_id_that_is_used_again_is_two_messages(tmp_path: Path) -> None:
     mail = correlated(tmp_path, REUSED)
-    assert mail.messages.select("epoch", "message_id", "sender", "size").rows() == [
+    assert mail.messages.select("epoch", "message_id", "sender", "size").collect().rows() == [
         (0, "one@a.example", "ann@a.example", 500),
         (1, "two@c.example", "cid@c.example", 700),
     ]
-    assert mail.deliveries["recipient"].to_list() == ["bob@b.example", "dora@b.example"]
+    assert mail.deliveries.collect()["recipient"].to_list() == ["bob@b.example", "dora@b.example"]
 
 
 def test_a_number_that_exchange_gives_again_is_two_messages(tmp_path: Path) -> None:
@@ -64,18 +65,18 @@ def test_a_number_that_exchange_gives_again_is_two_messages(tmp_path: Path) -> N
     dates = ("2026-04-02T08:00:00.250Z", "2026-04-02T08:00:01.250Z")
     again = [{**row, **later, "date-time": at} for row, at in zip((received, DELIVER), dates)]
     mail = correlated(tmp_path, log("2019", received, DELIVER, *again), "MSGTRK2026031708-1.LOG")
-    assert mail.messages.select("queue_id", "message_id", "sender").rows() == [
+    assert mail.messages.select("queue_id", "message_id", "sender").collect().rows() == [
         ("77", "1@beta.example", "bounces@beta.example"),
         ("77", "2@beta.example", "cid@beta.example"),
     ]
-    assert mail.deliveries.select("mid", "recipient").rows() == [(0, "anna@alpha.example"), (1, "dora@alpha.example")]
+    assert mail.deliveries.select("mid", "recipient").collect().rows() == [(0, "anna@alpha.example"), (1, "dora@alpha.example")]
 
 
 def test_a_notification_has_its_parent_and_is_bound_to_the_mailbox_that_failed(tmp_path: Path) -> None:
     mail = correlated(tmp_path, BOUNCED)
-    child = mail.messages.filter(pl.col("sender") == "")
+    child = mail.messages.filter(pl.col("sender") == "").collect()
     assert child["is_notification"].to_list() == [True]
-    parent = mail.messages.filter(pl.col("mid") == child["parent"][0])
+    parent = mail.stays(child["parent"])
     assert parent["queue_id"].to_list() == ["AAAAAAAA01"]
     mails = graph.build(mail)
     back = mails.with_names(mails.edges.filter(pl.col("is_null")))
@@ -87,7 +88,7 @@ def test_the_order_of_files_does_not_change_the_messages(tmp_path: Path) -> None
     (tmp_path / "mail.log.1").write_text("".join(lines[:5]))
     (tmp_path / "mail.log").write_text("".join(lines[5:]))
     events, _ = normalized([str(tmp_path / "mail.log"), str(tmp_path / "mail.log.1")], year=2026)
-    assert correlate.correlate(events).messages.height == 2
+    assert linking.correlated(events).messages.collect().height == 2
 
 
 def test_identities_behind_rewriting() -> None:

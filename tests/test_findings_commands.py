@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from maillog_forensics import allowing, api, explaining, trace
@@ -76,8 +77,8 @@ def test_trace_follows_a_message_from_postfix_to_exim(samples: Path) -> None:
 
 def test_trace_related_shows_the_notification_that_a_message_caused(samples: Path) -> None:
     mail, _ = api.correlate([str(samples / "backscatter_storm")])
-    bounced = mail.messages.filter(mail.messages["parent"].is_not_null()).row(0, named=True)
-    parent = mail.messages.filter(mail.messages["mid"] == bounced["parent"]).row(0, named=True)
+    bounced = mail.messages.filter(pl.col("parent").is_not_null()).collect().row(0, named=True)
+    parent = mail.stays([bounced["parent"]]).row(0, named=True)
     alone = trace.find(mail, parent["queue_id"])
     related = trace.find(mail, parent["queue_id"], related=True)
     assert bounced["mid"] not in [m for g in alone.groups for m in g]

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maillog_forensics import phase
-from maillog_forensics.correlate import Mail
 from maillog_forensics.graph import build
+from maillog_forensics.mail import Mail
 from maillog_forensics.pairs import PairParameters, find_pairs
 from maillog_forensics.rings import find_cycles
 from tests import scale
@@ -141,7 +141,7 @@ def looks(sizes: list[int | None], subjects: list[str | None]) -> Mail:
         {"mid": range(len(sizes)), "size": sizes, "subject": subjects},
         schema={"mid": pl.UInt32, "size": pl.Int64, "subject": pl.String},
     )
-    return Mail(messages, pl.DataFrame(), pl.DataFrame())
+    return Mail(messages.lazy(), pl.LazyFrame(), pl.LazyFrame())
 
 
 def test_a_ring_with_a_hop_outside_the_logs_is_found() -> None:
@@ -294,9 +294,9 @@ def test_the_fast_search_misses_no_pair_that_the_plain_search_finds(
 
 def test_loops_hidden_in_months_of_human_mail_are_found_and_nothing_else(tmp_path: Path) -> None:
     written = scale.write(tmp_path, 150_000)
-    messages, deliveries = (pl.read_parquet(tmp_path / f"{name}-*.parquet") for name in ("messages", "deliveries"))
-    assert deliveries.height == written
-    graph = build(Mail(messages, deliveries, pl.DataFrame()))
+    messages, deliveries = (pl.scan_parquet(tmp_path / f"{name}-*.parquet") for name in ("messages", "deliveries"))
+    assert deliveries.collect().height == written
+    graph = build(Mail(messages, deliveries, pl.LazyFrame()))
     found = [*find_pairs(graph)[0], *find_cycles(graph)[0]]
     assert len(found) == scale.LOOPS + scale.RINGS
     for loop in found:

@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from maillog_forensics import correlate, normalize, reading
+from maillog_forensics import linking, normalize, reading
 from maillog_forensics.addresses import canonical_of
 from maillog_forensics.archive import store
 from maillog_forensics.archive.reading import Entry
@@ -35,7 +35,7 @@ def counted(root: Path, path: Path, top: int = 1000, mta: str | None = None) -> 
         events = archive.events().collect()
     if mta:
         events = events.filter(pl.col("mta") == mta)
-    return figures([events], Lives.of(correlate.mailboxes(correlate.correlate(events.drop("text")))), top=top)
+    return figures([events], Lives.of(linking.correlated(events.drop("text"))), top=top)
 
 
 # --- pflogsumm ----------------------------------------------------------------------------------------------------------

@@ -8,8 +8,9 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from maillog_forensics import api, correlate, spool
+from maillog_forensics import api, reading
 from maillog_forensics.spool import BUCKETS, Spool
+from tests.clusters import document
 
 SAMPLES = Path(__file__).parent.parent / "sample_logs"
 
@@ -49,10 +50,26 @@ def test_its_files_go_with_it() -> None:
 def test_messages_and_deliveries_are_the_same_by_bucket_and_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
     """… of all samples together: Postfix, Exim and Exchange, several inputs, one told twice."""
     whole, _ = api.correlate([str(SAMPLES)], year=2026)
-    monkeypatch.setattr(spool.Spool.__init__, "__defaults__", (1 << 16, None))
+    monkeypatch.setattr(
+        reading.Request.__init__, "__defaults__", (*reading.Request.__init__.__defaults__[:-3], 1 << 16, 1 << 20, 1 << 16)
+    )
     parts, _ = api.correlate([str(SAMPLES)], year=2026)
-    assert_frame_equal(whole.messages, parts.messages)
-    assert_frame_equal(whole.deliveries, parts.deliveries)
-    assert_frame_equal(whole.attempts, parts.attempts)
+    assert whole.folder is None and parts.folder is not None
+    assert_frame_equal(whole.messages.collect(), parts.messages.collect())
+    assert_frame_equal(whole.deliveries.collect(), parts.deliveries.collect())
+    by = ("time", "source", "line", "recipient")
+    assert_frame_equal(whole.attempts.collect().sort(by), parts.attempts.collect().sort(by))
     assert whole.until == parts.until
-    assert isinstance(whole, correlate.Mail)
+
+
+@pytest.mark.parametrize("name", ["loop_postfix_exim", "ring_three_hosts", "backscatter_storm", "exchange_autoreply"])
+def test_the_findings_are_the_same_from_tables_in_files(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = api.analyze([str(SAMPLES / name)], keep_events=False)
+    monkeypatch.setattr(api, "tables_budget", lambda memory_bytes: 1 << 14)
+    parts = api.analyze([str(SAMPLES / name)], keep_events=False)
+    assert whole.mail.folder is None and parts.mail.folder is not None
+    assert document(whole.findings) == document(parts.findings)
+    place = parts.mail.folder.path
+    assert place.exists()
+    del parts
+    assert not place.exists(), "files go with the tables"

@@ -5,17 +5,19 @@ from __future__ import annotations
 import datetime as dt
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from maillog_forensics import __version__, report, writers
 from maillog_forensics.archive.store import Archive
 from maillog_forensics.daily.config import Config
-from maillog_forensics.daily.day import Day
 from maillog_forensics.errors import UsageError
 from maillog_forensics.figures import plural
 from maillog_forensics.findings import write
 from maillog_forensics.language import say
 from maillog_forensics.operations.view import Operations, view
+
+if TYPE_CHECKING:
+    from maillog_forensics.daily.day import Day
 
 
 def make_folder(folder: Path) -> None:

@@ -12,20 +12,22 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from maillog_forensics import reading
 from maillog_forensics.archive import retention, store
 from maillog_forensics.archive.reading import Entry
 from maillog_forensics.archive.store import Archive
 from maillog_forensics.archive.taking import Progress, take_in
-from maillog_forensics.daily import day as days
-from maillog_forensics.daily import digest, metrics, pages
+from maillog_forensics.daily import metrics, pages
 from maillog_forensics.daily.config import Config
 from maillog_forensics.errors import MaillogForensicsError, NoInputError
 from maillog_forensics.language import speaking
 from maillog_forensics.operations.compare import days_after
 from maillog_forensics.options import duration_s
 from maillog_forensics.text import visible
+
+if TYPE_CHECKING:
+    from maillog_forensics.normalize import Plan
 
 
 @dataclass
@@ -84,9 +86,7 @@ def run(
         keep_private(config.archive)
         pages.make_folder(config.folder)
         entries = [Entry(e.name, e.paths, e.tz, e.host, e.format) for e in config.logs]
-        outcome = Outcome(
-            take_in(archive, entries, lambda: reading.load(config.parsers), lambda name: tell(f"reading {name}"), is_anew=is_anew)
-        )
+        outcome = Outcome(take_in(archive, entries, lambda: _plan(config), lambda name: tell(f"reading {name}"), is_anew=is_anew))
         if config.keep.days:
             horizon = config.day_of(now) - dt.timedelta(days=config.keep.days)
             outcome.forgotten = retention.forget(archive, horizon) if _has_older(archive, horizon) else 0
@@ -102,6 +102,12 @@ def run(
     if not outcome.progress.is_anything_there:
         raise NoInputError("; ".join(outcome.progress.problems) or "no log was found")
     return outcome
+
+
+def _plan(config: Config) -> Plan:
+    from maillog_forensics import reading  # what a day with nothing new has no use for is not loaded
+
+    return reading.load(config.parsers)
 
 
 def keep_private(root: Path) -> None:
@@ -148,6 +154,8 @@ def _make_pages(archive: Archive, config: Config, now: dt.datetime, outcome: Out
         date, is_changed = dt.date.fromisoformat(rows[0][0]), bool(rows[0][1])
         start, end = config.span(date)
         before = _reported(archive, date)
+        from maillog_forensics.daily import day as days
+
         if archive.has_events(start, end):
             tell(f"making the page of {date}")
             examined = days.examine(archive, config, date, now)
@@ -190,6 +198,8 @@ def _send(archive: Archive, config: Config, now: dt.datetime, outcome: Outcome) 
     """The digest, if it is wanted, and was not sent yet; what fails is tried again by the next run."""
     if not config.mail.to:
         return
+    from maillog_forensics.daily import digest
+
     try:
         outcome.sent, refused = digest.send(archive, config, now, outcome.progress.problems)
         outcome.failures += refused

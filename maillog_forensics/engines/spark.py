@@ -139,7 +139,7 @@ class _Job:
             for number, lines in lost.items():
                 undated[number] = undated.get(number, 0) + lines
         each = (found.pop(0)[0] for _ in range(len(found)))  # nothing is held twice
-        done = buckets.together(each, [reports[n] for n in sorted(reports)])
+        done = buckets.together(each, [reports[n] for n in sorted(reports)], self._request.tables_bytes)
         for number, lines in undated.items():
             reports[number].undated(lines)
         return done, self._problems

@@ -11,8 +11,8 @@ from dataclasses import dataclass, fields
 import polars as pl
 
 from maillog_forensics.addresses import canonical_of, domain
-from maillog_forensics.correlate import Mail
 from maillog_forensics.language import say
+from maillog_forensics.mail import Mail
 
 NEEDED = (
     "time", "source", "line", "mta", "host", "program", "event", "queue_id", "message_id", "sender", "recipient", "orig_recipient",
@@ -86,7 +86,8 @@ class Lives:
             "host_key", "mid", "from_box", "first", key=key, message_size="size", came_from=pl.coalesce(name, "client_ip")
         )
         remote = mail.deliveries.filter(pl.col("event") == "deliver", pl.coalesce("relay_host", "relay_ip").is_not_null())
-        return cls(messages.filter(pl.col("key").is_not_null()).sort("first", "mid"), remote["mid"].unique())
+        known = messages.filter(pl.col("key").is_not_null()).sort("first", "mid")
+        return cls(known.collect(), remote.select(pl.col("mid").unique()).collect()["mid"])
 
 
 def facts(day: Iterable[pl.DataFrame], lives: Lives, zone: str) -> Facts:
