@@ -17,7 +17,7 @@ from maillog_forensics import correlate as correlating
 from maillog_forensics import normalize as normalizer
 from maillog_forensics.accounts import Format, InputReport
 from maillog_forensics.settlements import Settlement, settled
-from maillog_forensics.spool import BUDGET_BYTES, TABLES_BYTES, Spool
+from maillog_forensics.spool import BUDGET_BYTES, TABLES_BYTES, Spool, buckets_for
 
 _T = TypeVar("_T")
 
@@ -127,7 +127,7 @@ def gathered(
         Receives the events that count, with the number of their input in `_input`; where none is given, connections are not kept.
     """
     files, problems = sources.expand(request.paths)
-    spool = Spool(request.spool_bytes, correlating.bucket)
+    spool = Spool(request.spool_bytes, correlating.bucket, buckets_for(sum(sources.likely_bytes(f) for f in files)))
     is_lean = events is None and len(files) == 1
     company: bundles.Company | None = None
 

@@ -16,6 +16,9 @@ BUDGET_BYTES = 192 << 20
 BUCKETS = 32
 """Parts by key once a spool is in files; one of them must fit into memory."""
 
+_MOST_BUCKETS = 512
+_BUCKET_LOG_BYTES = 40 << 20
+
 BUCKET_BYTES = 24 << 20
 """Size of a bucket of what is in memory: putting messages together takes several times as much."""
 
@@ -41,6 +44,11 @@ def tables_budget(memory_bytes: int | None) -> int:
     return TABLES_BYTES if memory_bytes is None else max(16 << 20, (memory_bytes - (350 << 20)) // 2)
 
 
+def buckets_for(log_bytes: int) -> int:
+    """How many buckets the events of so many bytes of logs should go to: one is worked on as a whole."""
+    return max(BUCKETS, min(_MOST_BUCKETS, log_bytes // _BUCKET_LOG_BYTES))
+
+
 class Spool:
     """Batches of tables in the order of their arrival, or by bucket.
 
@@ -51,14 +59,18 @@ class Spool:
     bucket
         Gives each row of a table a number (UInt64); rows with the same number come out together. Without it a spool keeps the
         order of arrival.
+    count
+        Buckets, once it is in files.
 
     Notes
     -----
     Files are Arrow IPC with LZ4 in a temporary directory (TMPDIR), which goes when the spool goes.
     """
 
-    def __init__(self, budget_bytes: int = BUDGET_BYTES, bucket: Callable[[pl.DataFrame], pl.Series] | None = None) -> None:
-        self._budget, self._bucket = budget_bytes, bucket
+    def __init__(
+        self, budget_bytes: int = BUDGET_BYTES, bucket: Callable[[pl.DataFrame], pl.Series] | None = None, count: int = BUCKETS
+    ) -> None:
+        self._budget, self._bucket, self._buckets = budget_bytes, bucket, count
         self._held: list[list[pl.DataFrame]] = []
         self._bytes = 0
         self._files: list[list[Path]] = []
@@ -83,7 +95,7 @@ class Spool:
     def _flush(self) -> None:
         if self._folder is None:
             self._folder = Folder()
-            self._files = [[] for _ in range(BUCKETS if self._bucket is not None else 1)]
+            self._files = [[] for _ in range(self._buckets if self._bucket is not None else 1)]
         held, self._held, self._bytes = self._held, [], 0
         if self._bucket is None:
             for batch in held:
@@ -92,7 +104,7 @@ class Spool:
         parts: dict[int, list[pl.DataFrame]] = {}
         while held:
             for table in held.pop(0):
-                self._split(table, BUCKETS, parts)
+                self._split(table, self._buckets, parts)
         for number, tables in sorted(parts.items()):
             self._write(number, pl.concat(tables, how="diagonal_relaxed"))
 
@@ -125,7 +137,7 @@ class Spool:
                 if files:
                     yield [pl.read_ipc(path) for path in files]
             return
-        count = min(BUCKETS, -(-self._bytes // BUCKET_BYTES))
+        count = min(self._buckets, -(-self._bytes // BUCKET_BYTES))
         held, self._held = self._held, []
         if count <= 1 or self._bucket is None:
             if held:
