@@ -254,11 +254,11 @@ class _Reader:
                 re.compile(expression.strip())
             except re.error as error:
                 self._fail(len(line) - len(expression), f"not a regular expression: {error}")
-            (self.format.types if self.format else self.grammar.types)[name] = expression.strip()
+            self._put(self.format.types if self.format else self.grammar.types, name, expression.strip())
             self.block = None
         elif word == "define":
             name, _, text = rest.partition(" ")
-            self._form().defines[name] = self._pattern(text.strip(), line.index(text))[1]
+            self._put(self._form().defines, name, self._pattern(text.strip(), line.index(text))[1])
             self.block = None
         elif word == "fields":
             self.block = self._form().fields.setdefault(rest, [])
@@ -272,6 +272,11 @@ class _Reader:
             state = {"event": "parsed", "ignore": "ignored"}.get(word, word)
             self.block = Rule(self.path, self.number, event, tuple(programs.split()), state)
             self._form().rules.append(self.block)
+
+    def _put(self, named: dict[str, Any], name: str, value: object) -> None:
+        if name in named:
+            self._fail(0, f"{name} is defined twice in this format")
+        named[name] = value
 
     # --- lines of a block
     def _inner(self, line: str) -> None:

@@ -119,15 +119,14 @@ def _copies(graph: Graph, mail: Mail, parameters: ListParameters) -> pl.DataFram
     passed = graph.edges.join(copied, on="logical", how="semi")
     into = passed.select("logical", list="recipient").unique()
     renamed = into.join(passed.select("logical", list="sender", member="recipient", at="arrived"), on=["logical", "list"])
-    box = pl.Enum(graph.boxes)
     handed = (
-        mail.deliveries
-        .filter(pl.col("to_box") != pl.col("final_box"))
-        .select("mid", *(pl.col(c).cast(box).to_physical().cast(pl.UInt32).alias(n) for c, n in (("to_box", "list"), ("final_box", "member"))), at="last")
+        mail.deliveries.filter(pl.col("to_box") != pl.col("final_box"))
+        .select("mid", list="to_box", member="final_box", at="last")
         .join(graph.stays.lazy(), on="mid")
         .select("logical", "list", "member", "at")
         .collect()
-    )  # fmt: skip
+    )
+    handed = handed.with_columns(graph.numbered(handed["list"]), graph.numbered(handed["member"]))
     both = pl.concat([renamed, handed]).group_by("logical", "list", "member").agg(pl.col("at").min())
     fan = both.group_by("logical", "list").agg(fan=pl.len()).group_by("list").agg(pl.col("fan").median())
     wide = fan.filter(pl.col("fan") >= parameters.min_fan_out)

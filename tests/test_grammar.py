@@ -28,6 +28,8 @@ RULE = "format a\nevent deliver from b\n    "
         (RULE + "a ]b", "3:7", "a bracket that is text is written \\["),
         (RULE + "{Queue}", "3:6", "expected a hole {name:type}, found 'Queue}'"),
         (RULE + "{x:}", "3:8", "expected a type"),
+        ("format a\ntype x a\ntype y b\ntype x c", "4:1", "x is defined twice"),
+        ("format a\ndefine x a\ndefine x b", "3:1", "x is defined twice"),
         ("format a\ntype x [", "2:8", "not a regular expression"),
         ("format a\ntype x a(?=b)", "2:9", "no look-around"),
         ("format a\nevent deliver from b\n  x", "3:3", "indented by four blanks"),

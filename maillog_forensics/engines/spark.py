@@ -12,6 +12,7 @@ import datetime as dt
 import os
 import pickle
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -131,15 +132,11 @@ class _Job:
         try:
             reports, context = self._settle(raw, abouts)
             size = sum(report.about.decompressed_bytes for report in reports.values())
-            found = self._gather(raw, context, max(1, -(-size // BUCKET_LOG_BYTES)))
+            undated: dict[int, int] = {}
+            each = self._gather(raw, context, max(1, -(-size // BUCKET_LOG_BYTES)), undated)
+            done = buckets.together(each, [reports[n] for n in sorted(reports)], self._request.tables_bytes)
         finally:
             raw.unpersist()
-        undated: dict[int, int] = {}
-        for _, lost in found:
-            for number, lines in lost.items():
-                undated[number] = undated.get(number, 0) + lines
-        each = (found.pop(0)[0] for _ in range(len(found)))  # nothing is held twice
-        done = buckets.together(each, [reports[n] for n in sorted(reports)], self._request.tables_bytes)
         for number, lines in undated.items():
             reports[number].undated(lines)
         return done, self._problems
@@ -197,8 +194,8 @@ class _Job:
         keep = self._events is not None
         return reports, workers.Context(settlements, crossed, copies, self._since, self._until, keep)
 
-    def _gather(self, raw: DataFrame, context: workers.Context, count: int) -> list[tuple[buckets.Bucket, dict[int, int]]]:
-        """Messages of each of so many buckets, and the lines of each input that no calendar has."""
+    def _gather(self, raw: DataFrame, context: workers.Context, count: int, undated: dict[int, int]) -> Iterator[buckets.Bucket]:
+        """Messages of each of so many buckets, one by one; the lines of each input that no calendar has are added to `undated`."""
         from pyspark import StorageLevel
         from pyspark.sql import functions as sql
 
@@ -207,19 +204,22 @@ class _Job:
         events = raw.where(f"{wire.TOLD} is null").withColumn(wire.BUCKET, sql.col(wire.BUCKET) % count)
         # PySpark reads type hints, and fails over those of a partial function
         done = events.groupBy(wire.BUCKET).applyInArrow(lambda table: workers.gather(shared, table), workers.GATHERED)
-        done = done.persist(StorageLevel.DISK_ONLY)  # they come to the driver one by one: its JVM can't hold them all
+        done = done.persist(
+            StorageLevel.DISK_ONLY
+        )  # they come to the driver one by one: neither it nor its JVM can hold them all
         try:
             done.count()  # on all workers at once, not bucket by bucket
-            found = [
-                (row[0], pickle.loads(bytes(row[1])))
-                for row in done.where("found is not null").select("bucket", "found").toLocalIterator()
-            ]
+            for row in done.where("found is not null").select("found").toLocalIterator():
+                bucket, lost = pickle.loads(bytes(row[0]))
+                for number, lines in lost.items():
+                    undated[number] = undated.get(number, 0) + lines
+                yield bucket
+                del bucket
             if self._events is not None:
                 for row in done.where("events is not null").select("events").toLocalIterator():
                     self._events.add(pl.read_ipc(bytes(row[0])))
         finally:
             done.unpersist()
-        return [told for _, told in sorted(found, key=lambda pair: pair[0])]
 
 
 def _turns(tables: list[pl.DataFrame], number: int) -> pl.DataFrame:
