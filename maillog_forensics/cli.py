@@ -117,7 +117,7 @@ def analyze(
     ] = None,
     memory: Annotated[
         str | None,
-        typer.Option("--memory", metavar="SIZE", help="What reading may take (500M, 2G) before temporary files are used."),
+        typer.Option("--memory", metavar="SIZE", help="Memory to stay near (500M, 2G); more goes to temporary files."),
     ] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Tell where the time went, stage by stage.")] = False,
     summary: SummaryFile = None,

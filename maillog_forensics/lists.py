@@ -130,7 +130,26 @@ def _copies(graph: Graph, mail: Mail, parameters: ListParameters) -> pl.DataFram
     both = pl.concat([renamed, handed]).group_by("logical", "list", "member").agg(pl.col("at").min())
     fan = both.group_by("logical", "list").agg(fan=pl.len()).group_by("list").agg(pl.col("fan").median())
     wide = fan.filter(pl.col("fan") >= parameters.min_fan_out)
-    return both.join(wide.select("list"), on="list", how="semi").with_columns(second=pl.col("at").dt.epoch("us") / 1e6)
+    seen = both.join(wide.select("list"), on="list", how="semi")
+    copies = pl.concat([seen, _from_afar(graph, both.join(wide, on="list", how="anti"), parameters)])
+    return copies.with_columns(second=pl.col("at").dt.epoch("us") / 1e6)
+
+
+def _from_afar(graph: Graph, returned: pl.DataFrame, parameters: ListParameters) -> pl.DataFrame:
+    """The same of lists on hosts without logs here: from where someone gets his own posts back, and those of others, a list sends him copies.
+
+    Who gets nothing but his own back may as well be a script that writes to an alias of itself.
+    """
+    posts = graph.edges.lazy().select("logical", list="recipient", member="sender").unique()
+    sent = graph.edges.lazy().select("logical", list="sender", member="recipient", at="arrived")
+    own = returned.lazy().join(posts, on=["logical", "list", "member"], how="semi").select("logical", "list", "member")
+    often = (
+        sent.join(own.with_columns(is_own=pl.lit(True)), on=["logical", "list", "member"], how="left")
+        .group_by("list", "member")
+        .agg(own=pl.col("is_own").sum(), others=pl.col("is_own").is_null().sum())
+        .filter(pl.min_horizontal("own", "others") >= parameters.min_answers)
+    )
+    return sent.join(often, on=["list", "member"], how="semi").select(returned.columns).collect()
 
 
 def _sent_on(posts: pl.DataFrame, copies: pl.DataFrame) -> pl.Series:
