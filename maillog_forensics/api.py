@@ -27,6 +27,7 @@ from maillog_forensics import (
     incidents,
     objects,
     schema,
+    scratch,
     sources,
     summary,
     timing,
@@ -313,10 +314,10 @@ def spooled(paths: list[str], *, only_names: bool = False) -> Iterator[tuple[lis
         here, shown = stack.enter_context(objects.fetched(paths, only_names=only_names))
         for path in here:
             if path == "-" or (os.path.exists(path) and stat.S_ISFIFO(os.stat(path).st_mode)):
-                copy = stack.enter_context(tempfile.NamedTemporaryFile(prefix="maillog-forensics-"))
-                with nullcontext(sys.stdin.buffer) if path == "-" else open(path, "rb") as pipe:
+                with nullcontext(sys.stdin.buffer) if path == "-" else open(path, "rb") as pipe, scratch.writing():
+                    copy = stack.enter_context(tempfile.NamedTemporaryFile(prefix="maillog-forensics-"))
                     shutil.copyfileobj(pipe, copy)
-                copy.flush()
+                    copy.flush()
                 shown[copy.name] = sources.label(path)
                 path = copy.name
             real.append(path)

@@ -18,7 +18,8 @@ import polars as pl
 from maillog_forensics import addresses, correlate, schema
 from maillog_forensics.correlate import Gathered
 from maillog_forensics.mail import DELIVERIES, MESSAGES, Mail
-from maillog_forensics.spool import TABLES_BYTES, Folder
+from maillog_forensics.scratch import Folder, writing
+from maillog_forensics.spool import TABLES_BYTES
 
 SPANS = 64
 """Spans of time once the tables are in files; one of them must fit into memory."""
@@ -88,7 +89,8 @@ class _Shelf:
             self._held.append(table)
         elif table.height:
             path = self._folder.path / f"{self._name}-{len(self._files):04d}.parquet"
-            table.write_parquet(path, compression="lz4", row_group_size=_ROW_GROUP)
+            with writing():
+                table.write_parquet(path, compression="lz4", row_group_size=_ROW_GROUP)
             self._files.append(path)
 
     def move(self, folder: Folder) -> None:
@@ -205,7 +207,8 @@ class _Spans:
             for rows_, tables in zip((span_.messages, span_.deliveries), several):
                 if tables:
                     path = self.folder.path / f"{at}-{len(span_.messages)}-{len(span_.deliveries)}.arrow"
-                    pl.concat(tables, how="vertical_relaxed").write_ipc(path, compression="lz4")
+                    with writing():
+                        pl.concat(tables, how="vertical_relaxed").write_ipc(path, compression="lz4")
                     rows_.append(path)
 
     def _put_refusals(self) -> None:

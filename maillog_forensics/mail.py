@@ -14,7 +14,7 @@ from functools import cached_property
 import polars as pl
 
 from maillog_forensics import schema
-from maillog_forensics.spool import Folder
+from maillog_forensics.scratch import Folder
 from maillog_forensics.times import EPOCH
 
 MESSAGES: dict[str, pl.DataType | type[pl.DataType]] = {

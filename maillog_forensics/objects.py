@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from maillog_forensics import scratch
 from maillog_forensics.errors import MaillogForensicsError, NoInputError, UsageError
 
 if TYPE_CHECKING:
@@ -58,10 +59,10 @@ def fetched(paths: list[str], *, only_names: bool = False) -> Iterator[tuple[lis
         return
     here: list[str] = []
     shown: dict[str, str] = {}
-    with tempfile.TemporaryDirectory(prefix="maillog-forensics-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="maillog-forensics-") as copies:
         for number, path in enumerate(paths):
             if is_url(path):
-                folder = Path(scratch, f"{number:06d}")
+                folder = Path(copies, f"{number:06d}")
                 with _reading(path):
                     shown |= _fetch(path, folder, only_names)
                 path = str(folder)
@@ -79,13 +80,13 @@ def copied(url: str) -> Iterator[str]:
         As in `fetched`.
     """
     root, bucket, key = _split(url)
-    with tempfile.TemporaryDirectory(prefix="maillog-forensics-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="maillog-forensics-") as copies:
         with _reading(url):
             import obstore
 
             store = _store(root)
             found = obstore.head(store, key)
-            place = _place(Path(scratch), bucket, found)
+            place = _place(Path(copies), bucket, found)
             _download(store, found, place)
         yield str(place)
 
@@ -145,7 +146,8 @@ def _download(store: ObjectStore, found: Any, place: Path) -> None:
 
     with place.open("wb") as file:
         for piece in obstore.get(store, found["path"]).stream(min_chunk_size=8 << 20):
-            file.write(piece)
+            with scratch.writing():
+                file.write(piece)
     _dated(place, found)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import polars as pl
+
+from maillog_forensics.scratch import Folder, holding, writing
 
 BUDGET_BYTES = 192 << 20
 """What one spool holds in memory before it goes to files."""
@@ -64,7 +63,7 @@ class Spool:
 
     Notes
     -----
-    Files are Arrow IPC with LZ4 in a temporary directory (TMPDIR), which goes when the spool goes.
+    Files are Arrow IPC with LZ4 in a temporary directory, which goes when the spool goes.
     """
 
     def __init__(
@@ -118,7 +117,8 @@ class Spool:
         assert self._folder is not None
         self._count += 1
         path = self._folder.path / f"{self._count}.arrow"
-        table.write_ipc(path, compression="lz4")
+        with writing():
+            table.write_ipc(path, compression="lz4")
         self._files[number].append(path)
 
     def batches(self) -> Iterator[list[pl.DataFrame]]:
@@ -154,23 +154,3 @@ class Spool:
         """What was put in, in no order, without reading it yet; the frames keep the temporary directory alive."""
         files = [path for files in self._files for path in files]
         return [*(holding(pl.scan_ipc(path), self._folder) for path in files), *(t.lazy() for batch in self._held for t in batch)]
-
-
-class Folder:
-    """A temporary directory that lasts as long as somebody holds on to it."""
-
-    def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="maillog-forensics-"))
-        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
-
-
-def holding(table: pl.LazyFrame, folder: Folder | None) -> pl.LazyFrame:
-    """A table in files that holds on to their directory."""
-    if folder is None:
-        return table
-
-    def unchanged(rows: pl.DataFrame) -> pl.DataFrame:
-        assert folder is not None
-        return rows
-
-    return table.map_batches(unchanged, predicate_pushdown=True, projection_pushdown=True, slice_pushdown=True, streamable=True)

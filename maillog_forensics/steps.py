@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from maillog_forensics import __version__, allowing, api, compression, reading, rendering, schema, spool
+from maillog_forensics import __version__, allowing, api, compression, reading, rendering, schema, scratch
 from maillog_forensics.accounts import InputReport
 from maillog_forensics.api import Analysis, Normalized, analyze, normalize
 from maillog_forensics.evidence import Lines
@@ -50,7 +50,7 @@ def correlate(events: pl.LazyFrame | pl.DataFrame) -> Correlated:
         Table of `schema.EVENTS`, as `normalize` gives it or as it was written to Parquet; what two inputs tell counts once.
     """
     mail = reading.put_together(_sources(events)).mail
-    return Correlated(*(spool.holding(table, mail.folder) for table in (mail.messages, mail.deliveries, mail.attempts)))
+    return Correlated(*(scratch.holding(table, mail.folder) for table in (mail.messages, mail.deliveries, mail.attempts)))
 
 
 def find_incidents(events: pl.LazyFrame | pl.DataFrame, *, window_s: float = 4 * 3600, allow: Path | None = None) -> Findings:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 import polars as pl
@@ -10,7 +12,10 @@ from polars.testing import assert_frame_equal
 
 from maillog_forensics import api, reading
 from maillog_forensics.spool import BUCKETS, Spool
+from tests import bench_logs
 from tests.clusters import document
+from tests.test_archive import little_room
+from tests.test_cli import ENTRY
 
 SAMPLES = Path(__file__).parent.parent / "sample_logs"
 
@@ -73,3 +78,24 @@ def test_the_findings_are_the_same_from_tables_in_files(name: str, monkeypatch: 
     assert place.exists()
     del parts
     assert not place.exists(), "files go with the tables"
+
+
+@pytest.mark.parametrize("words", [["--memory", "100M"], []])
+def test_a_full_folder_for_temporary_files_is_one_sentence(tmp_path: Path, words: list[str]) -> None:
+    """… whether it is the events of a log that do not fit, or what comes in through a pipe."""
+    log = tmp_path / "mail.log"
+    bench_logs.write("postfix", log, 60)
+    (tmp_path / "t").mkdir()
+    command = [*ENTRY, "analyze", str(log) if words else "-", *words, "--quiet", "--findings", "-"]
+    result = subprocess.run(
+        command,
+        input=None if words else log.read_bytes(),
+        capture_output=True,
+        env={**os.environ, "TMPDIR": str(tmp_path / "t")},
+        preexec_fn=little_room(200_000),
+        check=False,
+    )
+    said = result.stderr.decode()
+    assert result.returncode == 1, said
+    assert said.count("\n") == 1 and f"can't be written to {tmp_path / 't'}" in said
+    assert not list((tmp_path / "t").iterdir())
