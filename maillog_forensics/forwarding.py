@@ -6,8 +6,8 @@ import itertools
 from collections import Counter
 from dataclasses import dataclass, field
 from statistics import median
+from typing import TYPE_CHECKING
 
-import networkx as nx
 import polars as pl
 
 from maillog_forensics.findings import LookAlike, LoopType
@@ -16,6 +16,9 @@ from maillog_forensics.language import mark, said
 from maillog_forensics.loops import Loop, Step
 from maillog_forensics.mail import Mail
 from maillog_forensics.rhythm import lags
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 
 @dataclass(frozen=True)
@@ -230,6 +233,8 @@ def _together(mail: Mail, graph: Graph) -> pl.DataFrame:
 
 def _shape(part: pl.DataFrame, parameters: RingParameters) -> tuple[list[str], float, bool]:
     """Members in cycle order, the part of the returns that grew, and whether a logged next hop leads on within the ring."""
+    import networkx as nx  # a tenth of a start, and most logs need no graph
+
     graph = nx.DiGraph()
     for to_box, final_box, count in part.group_by("to_box", "final_box").len().sort("to_box", "final_box").iter_rows():
         if to_box != final_box:

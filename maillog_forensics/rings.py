@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
-import networkx as nx
 import polars as pl
 
 from maillog_forensics import people, phase, relays, rhythm, subjects
@@ -108,6 +107,10 @@ def find_cycles(
 
 def _cycles(found: Relays, parameters: CycleParameters, search: CycleSearch) -> list[list[int]]:
     """Cycles of runs through three to `max_length` different mailboxes; the longest first, so that a ring is found as a whole."""
+    if not found.pairs:
+        return []
+    import networkx as nx  # a tenth of a start, and most logs need no graph
+
     links = nx.DiGraph(found.pairs)
     out = []
     for component in sorted(nx.strongly_connected_components(links), key=min):
