@@ -187,12 +187,13 @@ class _Spans:
         if self.folder is None:
             self.folder = Folder()
             self.attempts.move(self.folder)
+        self._put_refusals()
+        if self._held and not any(span.messages for span in self._spans):
             # queue ids are dealt to the parts at random: the first ones tell when there was how much mail
             times = pl.concat([messages["first"] for messages, _ in self._held]).sort()
-            places = sorted({times.len() * n // SPANS for n in range(1, SPANS)})
+            places = sorted({times.len() * n // SPANS for n in range(1, SPANS)}) if times.len() else []
             self._borders = times.gather(places).unique().sort()
             self._spans = [_Span() for _ in range(self._borders.len() + 1)]
-        self._put_refusals()
         apart: list[tuple[list[pl.DataFrame], list[pl.DataFrame]]] = [([], []) for _ in self._spans]
         while self._held:
             messages, deliveries = self._held.pop(0)
@@ -288,7 +289,7 @@ def _number(spans: _Spans) -> _Numbered:
         begin += rows.height
     number = pl.concat(order).arg_sort() if order else pl.Series(dtype=pl.UInt32)
     notices = pl.concat(spans.notices)
-    empty = spans.each()[0].columns(spans.each()[0].messages, *wanted).clear().with_columns(mid=pl.lit(0, pl.UInt32))
+    empty = pl.DataFrame(schema={c: MESSAGES.get(c, pl.String) for c in ("mid", *wanted)})
     return _Numbered(
         number,
         pl.concat([empty.select("mid", "host_key", "queue_id", "first"), *lives]),

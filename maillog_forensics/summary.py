@@ -25,7 +25,7 @@ def traffic(mail: Mail, edges: pl.DataFrame, rejected: int, hosts: tuple[str, ..
     )
     first, last = totals["first"], totals["last"]
     if first is None:
-        return Traffic()
+        return Traffic(rejected=rejected, hosts=hosts[:50], mtas=mtas)
     told = dict(mail.deliveries.group_by("event").len().collect().iter_rows())
     unique = edges.unique("logical", maintain_order=True)
     return Traffic(

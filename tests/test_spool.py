@@ -80,6 +80,19 @@ def test_the_findings_are_the_same_from_tables_in_files(name: str, monkeypatch: 
     assert not place.exists(), "files go with the tables"
 
 
+def test_a_log_of_refusals_alone_goes_to_files_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = tmp_path / "mail.log"
+    refusal = (
+        "Mar  2 08:00:{:02} mx postfix/smtpd[7]: NOQUEUE: reject: RCPT from h[192.0.2.{}]: 550 5.1.1 <u{}@a.example>: "
+        "Recipient address rejected: User unknown; from=<x@b.example> to=<u{}@a.example> proto=SMTP helo=<h>\n"
+    )
+    log.write_text("".join(refusal.format(n % 60, n % 250, n, n) for n in range(400)))
+    monkeypatch.setattr(api, "tables_budget", lambda memory_bytes: 1)
+    result = api.analyze([str(log)], keep_events=False, year=2026)
+    assert result.mail.attempts.collect().height == result.findings.traffic.rejected == 400
+    assert result.mail.folder is not None and result.mail.messages.collect().is_empty()
+
+
 @pytest.mark.parametrize("words", [["--memory", "100M"], []])
 def test_a_full_folder_for_temporary_files_is_one_sentence(tmp_path: Path, words: list[str]) -> None:
     """… whether it is the events of a log that do not fit, or what comes in through a pipe."""
