@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import polars as pl
 
-from maillog_forensics import clock, journal, records, schema, sources, watches
+from maillog_forensics import clock, journal, logfiles, records, schema, sources, watches
 from maillog_forensics.clock import TimeBasis
 from maillog_forensics.language import mark
 from maillog_forensics.settlements import Settlement
@@ -149,7 +149,7 @@ def written(about: sources.Input) -> tuple[dt.datetime, str] | None:
     """When an input was last written at the latest (UTC), and how that is known."""
     times = [(about.modified, "the file's modification time"), (about.packed, "the time in its gzip header")]
     known = [(dt.datetime.fromtimestamp(t, dt.UTC).replace(tzinfo=None), why) for t, why in times if t and 0 < t < _LAST_SECOND]
-    if day := sources.date_in_name(about.path):
+    if day := logfiles.date_in_name(about.path):
         known.append((dt.datetime.combine(day, dt.time.max), "the date in the file's name"))
     return min(known, default=None)
 

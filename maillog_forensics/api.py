@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import os
-import shutil
 import stat
 import sys
 import tempfile
@@ -25,10 +24,10 @@ from maillog_forensics import (
     buckets,
     detectors,
     incidents,
+    logfiles,
     objects,
     schema,
     scratch,
-    sources,
     summary,
     timing,
 )
@@ -86,15 +85,15 @@ def normalize(
         reports.clear()
         problems.clear()
         with objects.fetched(paths) as (here, shown):
-            files, missing = sources.expand(here)
+            files, missing = logfiles.expand(here)
             problems.extend(missing)
-            twins = Counter(map(sources.rotated_set, files))
+            twins = Counter(map(logfiles.rotated_set, files))
             spool_bytes = _STREAMED_SPOOL // max(twins.values(), default=1)
             request = Request(
                 here, tz, year, format, parsers, progress, shown, on_unrecognised, spool_bytes, _STREAMED_CHUNK
             )  # fmt: skip
             taken, _, _ = taken_in(request)
-            for _, several in itertools.groupby(taken, key=lambda each: sources.rotated_set(files[each[0]])):
+            for _, several in itertools.groupby(taken, key=lambda each: logfiles.rotated_set(files[each[0]])):
                 for _, one in reversed(list(several)):  # a rotated set is read from its youngest file on
                     reports.append(one.report)
                     for table in one.events():
@@ -174,7 +173,8 @@ def analyze(
     keep_events
         Whether `Analysis.events` is wanted; without it less is kept.
     memory_bytes
-        What the reading may take; beyond it events go to temporary files (TMPDIR).
+        What reading and putting together may take; beyond it events and messages go to temporary files (TMPDIR). The graph, and
+        what the detectors make of it, comes on top where there are many messages: some 190 MB for each million.
     engine
         Who reads the logs and puts messages together, where this process does not: see `engines`.
 
@@ -188,14 +188,14 @@ def analyze(
     with spooled(paths, only_names=engine is not None) as (real, shown):
         request = Request(
             real,
-            tz,
-            year,
-            format,
-            parsers,
-            progress,
-            shown,
-            on_unrecognised,
-            budget(memory_bytes),
+            tz=tz,
+            year=year,
+            format=format,
+            parsers=parsers,
+            progress=progress,
+            shown=shown,
+            on_unrecognised=on_unrecognised,
+            spool_bytes=budget(memory_bytes),
             tables_bytes=tables_budget(memory_bytes),
         )
         done, problems = (engine or gathered)(request, since, until, kept)
@@ -262,7 +262,7 @@ def document(examined: Examined, run: Run) -> Findings:
         schema=SCHEMA,
         run=run,
         inputs=tuple(input_of(r) for r in done.reports),
-        traffic=summary.traffic(done.mail, examined.edges, done.rejected, done.hosts, done.mtas),
+        traffic=summary.traffic(done.mail, examined.edges, done.reports, done.rejected, done.hosts, done.mtas),
         incidents=examined.incidents,
         possible=examined.possible,
         suppressed=examined.suppressed,
@@ -314,15 +314,19 @@ def spooled(paths: list[str], *, only_names: bool = False) -> Iterator[tuple[lis
         here, shown = stack.enter_context(objects.fetched(paths, only_names=only_names))
         for path in here:
             if path == "-" or (os.path.exists(path) and stat.S_ISFIFO(os.stat(path).st_mode)):
-                with nullcontext(sys.stdin.buffer) if path == "-" else open(path, "rb") as pipe, scratch.writing():
+                with scratch.writing():
                     copy = stack.enter_context(tempfile.NamedTemporaryFile(prefix="maillog-forensics-"))
-                    shutil.copyfileobj(pipe, copy)
+                with nullcontext(sys.stdin.buffer) if path == "-" else open(path, "rb") as pipe:
+                    while piece := pipe.read(1 << 20):
+                        with scratch.writing():  # what reading raises is no fault of the folder
+                            copy.write(piece)
+                with scratch.writing():
                     copy.flush()
-                shown[copy.name] = sources.label(path)
+                shown[copy.name] = logfiles.label(path)
                 path = copy.name
             real.append(path)
-        files, _ = sources.expand(real)
-        shown |= {f: sources.label(f) for f in files if f not in shown and f != sources.label(f)}
+        files, _ = logfiles.expand(real)
+        shown |= {f: logfiles.label(f) for f in files if f not in shown and f != logfiles.label(f)}
         yield real, shown
 
 

@@ -50,7 +50,7 @@ class Read:
     mail
         See `mail.Mail`.
     reports
-        One for each input, in the order of `sources.expand`.
+        One for each input, in the order of `logfiles.expand`.
     rejected, hosts, mtas
         Of all events, each counted once though two inputs tell it.
     """

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from maillog_forensics import envelopes, intake, journal, normalize, records, sources, watches
+from maillog_forensics import envelopes, intake, journal, logfiles, normalize, records, sources, watches
 from maillog_forensics.accounts import Account, Shape, shapes_of
 from maillog_forensics.ahead import ahead
 from maillog_forensics.ledger import Ledger
@@ -123,7 +123,7 @@ def is_small(path: str) -> bool:
 
 def read(number: int, path: str) -> File:
     """Read one file; one that unpacks to more than `LARGEST_BYTES` has no encoding."""
-    about = sources.Input(sources.label(path), encoding="")
+    about = sources.Input(logfiles.label(path), encoding="")
     parts, held = [], 0
     for part in sources.whole(path, about):
         parts.append(part)

@@ -117,7 +117,11 @@ def analyze(
     ] = None,
     memory: Annotated[
         str | None,
-        typer.Option("--memory", metavar="SIZE", help="Memory to stay near (500M, 2G); more goes to temporary files."),
+        typer.Option(
+            "--memory",
+            metavar="SIZE",
+            help="Memory to stay near until the search begins (500M, 2G); more goes to temporary files.",
+        ),
     ] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Tell where the time went, stage by stage.")] = False,
     summary: SummaryFile = None,

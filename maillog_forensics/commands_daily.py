@@ -158,19 +158,19 @@ def archive_forget(
 @config.command("check")
 def config_check(config: Annotated[Path, typer.Argument(metavar="FILE.toml", help="The configuration.")]) -> None:
     """Read a configuration, and look whether its logs are there and can be read."""
-    from maillog_forensics import sources
+    from maillog_forensics import logfiles
     from maillog_forensics.daily.config import read
 
     settings = read(config)
     wrong = 0
     for entry in settings.logs:
-        files, problems = sources.expand(list(entry.paths))
+        files, problems = logfiles.expand(list(entry.paths))
         for path in files:
             try:
                 with open(path, "rb"):
                     pass
             except OSError as error:
-                problems.append(f"{sources.label(path)}: can't be read ({(error.strerror or str(error)).lower()})")
+                problems.append(f"{logfiles.label(path)}: can't be read ({(error.strerror or str(error)).lower()})")
         wrong += len(problems)
         for problem in problems:
             _note(f"{entry.name}: {problem}")

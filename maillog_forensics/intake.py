@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
-from maillog_forensics import envelopes, journal, normalize, records, schema, sources
+from maillog_forensics import envelopes, journal, logfiles, normalize, records, schema, sources
 from maillog_forensics.accounts import Account, Format, InputReport, Reader, Shape, Told, shapes_of
 from maillog_forensics.ahead import ahead
 from maillog_forensics.ledger import Ledger
@@ -117,7 +117,7 @@ def pour(
     report, settlement
         Known only at the end: what no line but the last may tell, the clock's zone and year.
     """
-    about = sources.Input(sources.label(path))
+    about = sources.Input(logfiles.label(path))
     account = Account()
     host = host_of(path)
     form = Format()

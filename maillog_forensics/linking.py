@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -119,9 +120,14 @@ class _Span:
         return pl.concat(parts, how="vertical_relaxed")
 
     def pieces(self, rows: list[pl.DataFrame | Path]) -> list[pl.DataFrame]:
-        """The whole rows; they are not kept here."""
-        pieces = [pl.read_ipc(p) if isinstance(p, Path) else p for p in rows]
-        rows.clear()
+        """The whole rows; they are not kept here, nor are their files, which would be there twice otherwise."""
+        pieces = []
+        while rows:
+            one = rows.pop(0)
+            pieces.append(pl.read_ipc(one) if isinstance(one, Path) else one)
+            if isinstance(one, Path):
+                with suppress(OSError):  # a system that keeps files in use from going: this one goes with its folder
+                    one.unlink()
         return pieces
 
 
@@ -267,14 +273,15 @@ class _Numbered:
 def _number(spans: _Spans) -> _Numbered:
     asked, meant = (pl.concat(names).drop_nulls().unique() for names in (spans.asked, spans.meant))
     wanted = ["stay", "host_key", *_KEYS, "sender", "user", "mta", "parent_queue_id", "message_id"]
-    columns = wanted if asked.len() or meant.len() else ["stay", *_KEYS]
+    is_linked = asked.len() > 0 or meant.len() > 0
+    columns = wanted if is_linked else ["stay", *_KEYS]
     order: list[pl.Series] = []
     lives, children, named, failed = [], [], [], []
     begin = 0
     for span in spans.each():
         rows = span.columns(span.messages, *columns).with_row_index("_at").sort(*_KEYS, "_at").drop("_at")
         order.append(rows["stay"])
-        if len(columns) > len(_KEYS) + 1:
+        if is_linked:
             rows = rows.with_row_index("mid", begin)
             lives.append(rows.filter(pl.col("queue_id").is_in(asked.implode())).select("mid", "host_key", "queue_id", "first"))
             children.append(

@@ -90,7 +90,7 @@ class Mail:
     messages, deliveries
         Tables of `MESSAGES` and `DELIVERIES`, in memory or in files.
     attempts
-        Events that belong to no message: refusals at the door, notices. Table of `schema.EVENTS`, by time.
+        Events that belong to no message: refusals at the door, notices. Table of `schema.EVENTS`, in no order.
     until
         Last time of any event, by `host_key`: a log that stops is no end.
     folder

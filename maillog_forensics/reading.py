@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 import polars as pl
 
-from maillog_forensics import buckets, bundles, grammar, intake, sources, timing
+from maillog_forensics import buckets, bundles, grammar, intake, logfiles, sources, timing
 from maillog_forensics import correlate as correlating
 from maillog_forensics import normalize as normalizer
 from maillog_forensics.accounts import Format, InputReport
@@ -76,8 +76,8 @@ class Request:
         current = ""
         limited = options
         for number, path in in_order(files):
-            if sources.rotated_set(path) != current:
-                current, limited = sources.rotated_set(path), options
+            if logfiles.rotated_set(path) != current:
+                current, limited = logfiles.rotated_set(path), options
             done = read_one(number, path, plan, limited, partial(self.progress, path) if self.progress else None)
             report = report_of(done)
             if report.first:
@@ -87,8 +87,8 @@ class Request:
 
 
 def in_order(files: list[str]) -> list[tuple[int, str]]:
-    """Inputs (in the order of `sources.expand`) with their numbers, in the order in which they are read."""
-    sets = itertools.groupby(enumerate(files), key=lambda each: sources.rotated_set(each[1]))
+    """Inputs (in the order of `logfiles.expand`) with their numbers, in the order in which they are read."""
+    sets = itertools.groupby(enumerate(files), key=lambda each: logfiles.rotated_set(each[1]))
     return [each for _, twins in sets for each in reversed(list(twins))]
 
 
@@ -98,13 +98,13 @@ def taken_in(request: Request) -> tuple[Iterator[tuple[int, intake.Taken]], int,
     Returns
     -------
     taken
-        Each input with its number in the order of `sources.expand`; see `Request.each` for the order in which they come.
+        Each input with its number in the order of `logfiles.expand`; see `Request.each` for the order in which they come.
     count
         How many inputs there are.
     problems
         A sentence for each path behind which there was nothing.
     """
-    files, problems = sources.expand(request.paths)
+    files, problems = logfiles.expand(request.paths)
 
     def take_in(number: int, path: str, *rest: Any) -> intake.Taken:
         return intake.take_in(path, *rest)
@@ -126,8 +126,8 @@ def gathered(
     events
         Receives the events that count, with the number of their input in `_input`; where none is given, connections are not kept.
     """
-    files, problems = sources.expand(request.paths)
-    spool = Spool(request.spool_bytes, correlating.bucket, buckets_for(sum(sources.likely_bytes(f) for f in files)))
+    files, problems = logfiles.expand(request.paths)
+    spool = Spool(request.spool_bytes, correlating.bucket, buckets_for(sum(logfiles.likely_bytes(f) for f in files)))
     is_lean = events is None and len(files) == 1
     company: bundles.Company | None = None
 

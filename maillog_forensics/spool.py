@@ -17,10 +17,10 @@ BUCKETS = 32
 
 _MOST_BUCKETS = 512
 _BUCKET_LOG_BYTES = 40 << 20
+"""Log behind one bucket in files: it took 4.8 GB to put the messages of 310 MB together, two buckets at a time."""
 
 BUCKET_BYTES = 24 << 20
 """Size of a bucket of what is in memory: putting messages together takes several times as much."""
-
 
 TABLES_BYTES = 640 << 20
 """What the tables of messages and deliveries take in memory before they go to files."""

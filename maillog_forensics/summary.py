@@ -11,7 +11,14 @@ from maillog_forensics.language import mark, said
 from maillog_forensics.mail import Mail
 
 
-def traffic(mail: Mail, edges: pl.DataFrame, rejected: int, hosts: tuple[str, ...], mtas: tuple[str, ...]) -> Traffic:
+def traffic(
+    mail: Mail,
+    edges: pl.DataFrame,
+    reports: list[InputReport],
+    rejected: int = 0,
+    hosts: tuple[str, ...] = (),
+    mtas: tuple[str, ...] = (),
+) -> Traffic:
     """Totals of everything that was read; what no message belongs to (refusals, names of hosts and servers) is handed in."""
     totals = (
         mail.messages.select(
@@ -25,7 +32,9 @@ def traffic(mail: Mail, edges: pl.DataFrame, rejected: int, hosts: tuple[str, ..
     )
     first, last = totals["first"], totals["last"]
     if first is None:
-        return Traffic(rejected=rejected, hosts=hosts[:50], mtas=mtas)
+        first = min((r.first for r in reports if r.first), default=None)
+        last = max((r.last for r in reports if r.last), default=None)
+        return Traffic(rejected=rejected, hosts=hosts[:50], mtas=mtas, first=first, last=last)
     told = dict(mail.deliveries.group_by("event").len().collect().iter_rows())
     unique = edges.unique("logical", maintain_order=True)
     return Traffic(

@@ -110,12 +110,12 @@ def test_odd_files_are_read_in_company_as_they_are_alone(tmp_path: Path, monkeyp
 
 
 def test_a_set_of_20_000_has_its_oldest_file_first(tmp_path: Path) -> None:
-    from maillog_forensics import sources
+    from maillog_forensics import logfiles
 
     names = [f"mail.log.{n}" for n in (9, 19_999, 100)]
     for name in names:
         (tmp_path / name).write_text("")
-    files, _ = sources.expand([str(tmp_path)])
+    files, _ = logfiles.expand([str(tmp_path)])
     assert [Path(f).name for f in files] == ["mail.log.19999", "mail.log.100", "mail.log.9"]
 
 

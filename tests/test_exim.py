@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import importlib.util
 import json
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maillog_forensics import checking, intake, normalize, reading
+from maillog_forensics import checking, intake, normalize, reading, rules
 from tests.reading import told
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -52,6 +53,29 @@ def test_every_sample_is_read_as_promised_and_by_one_rule_only() -> None:
     faults, samples = checking.check()
     assert [f for f in faults if f.startswith("exim.grammar")] == []
     assert samples > 60
+
+
+USUAL = [
+    f"{OLD} <= ann@a.example H=mx.a.example [192.0.2.7] P=esmtp S=554 id=1@a.example",
+    f"{OLD} <= ann@a.example H=mx.a.example [192.0.2.7]:4711 P=esmtps X=TLS1.3:AES:256 CV=no K S=554 DKIM=a.example id=1@a.example",
+    f"{NEW} <= ann@a.example H=mx.a.example (helo.a.example) [2001:db8::7] P=esmtps X=TLS1.3:AES:256 S=554 id=1@a.example",
+    f'{OLD} => bob@b.example R=dnslookup T=remote_smtp H=mx.b.example [198.51.100.7] C="250 2.0.0 Ok: queued as 4F1C2A3B"',
+    f'{NEW} => bob@b.example R=dnslookup T=remote_smtp H=mx.b.example [198.51.100.7]:25 X=TLS1.3:AES:256 C="250 OK id={NEW}" QT=2s',
+    f'{NEW} => bob@b.example R=d T=t H=mx.b.example [2001:db8::7] X=T:A:2 CV=yes DN="/C=X/CN=mx.b.example" K C="250 ok" QT=1m2s DT=1s',
+]
+
+
+@pytest.mark.parametrize("line", USUAL)
+def test_the_quick_pattern_of_a_usual_line_reads_what_the_general_one_reads(plan: normalize.Plan, line: str) -> None:
+    row = pl.DataFrame({"line": pl.Series([1], dtype=pl.UInt64), "message": [line], "program": ["exim"]})
+    quick, general = [], []
+    for compiled in (c for c in plan.rules["exim"] if c.rule.programs):  # not the last resort, which reads nothing
+        for pattern in compiled.patterns:
+            taken, _ = rules.apply(row, dataclasses.replace(compiled, patterns=(pattern,)), "exim", plan)
+            itself = {"client_host", "relay_host"} & set(pattern.types)
+            (quick if itself else general).extend(told(table.to_dicts()[0]) for table in taken)
+    assert len(quick) == 1 and general
+    assert all(other == quick[0] for other in general)
 
 
 def test_the_published_cases_are_right_in_995_of_1000_facts(plan: normalize.Plan, tmp_path: Path) -> None:

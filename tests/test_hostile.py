@@ -19,7 +19,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from maillog_forensics import accounts, api, compression, duplicates, intake, normalize, reading, schema, sources
+from maillog_forensics import accounts, api, compression, duplicates, intake, logfiles, normalize, reading, schema, sources
 from tests import fuzz_reading
 
 STAMP = "Mar  2 08:13:22 mx1 postfix/"
@@ -472,12 +472,12 @@ def test_a_folder_with_pipes_sockets_links_in_a_circle_and_links_to_nowhere_does
             sock.bind("s.log")
         finally:
             os.chdir(here)
-        files, problems = sources.expand([str(folder)])
+        files, problems = logfiles.expand([str(folder)])
     assert files == [str(folder / "mail.log")]
     assert len(problems) == 1
     assert "left out" in problems[0]
     for name, word in (("s.log", "a socket"), ("zero.log", "a device"), ("nowhere.log", "leads nowhere")):
-        (problem,) = sources.expand([str(folder / name)])[1]
+        (problem,) = logfiles.expand([str(folder / name)])[1]
         assert word in problem and name in problem
 
 
@@ -492,9 +492,9 @@ def test_files_and_folders_without_permission_are_named_and_the_rest_is_read(tmp
         (folder / "closed").chmod(0)
         code = (
             "import os, sys\n"
-            "from maillog_forensics import sources\n"
+            "from maillog_forensics import logfiles, sources\n"
             "if os.getuid() == 0: os.setgid(65534); os.setuid(65534)\n"
-            "files, problems = sources.expand([sys.argv[1]])\n"
+            "files, problems = logfiles.expand([sys.argv[1]])\n"
             "abouts = [sources.Input(f) for f in files]\n"
             "[list(sources.read(a.path, a)) for a in abouts]\n"
             "print([(os.path.basename(a.path), a.lines, a.unreadable, a.problems) for a in abouts], problems)"

@@ -7,7 +7,7 @@ import random
 from maillog_forensics import graph, lists
 from tests.test_graph import mail_of
 
-LIST, MEMBER, OTHER = "team@lists.example", "rolf@a.example", "info@b.example"
+LIST, MEMBER = "team@lists.example", "rolf@a.example"
 
 
 def found(rows: list[tuple[float, str, str, str, str]]) -> list[tuple[str, ...]]:

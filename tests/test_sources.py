@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from maillog_forensics import sources
+from maillog_forensics import logfiles, sources
 
 TEXT = "first\nzweite Zeile: é\r\n\nlast one\n"
 LINES = ["first", "zweite Zeile: é", "", "last one"]
@@ -78,9 +78,9 @@ def test_rotated_twins_are_read_oldest_first(tmp_path: Path) -> None:
     names = ["mail.log", "mail.log.1", "mail.log.2.gz", "mail.log.10.gz"]
     for name in names:
         (tmp_path / name).write_bytes(b"a\n")
-    files, problems = sources.expand([str(tmp_path)])
+    files, problems = logfiles.expand([str(tmp_path)])
     assert [Path(f).name for f in files] == ["mail.log.10.gz", "mail.log.2.gz", "mail.log.1", "mail.log"]
-    assert {Path(sources.rotated_set(f)).name for f in files} == {"mail.log"}
+    assert {Path(logfiles.rotated_set(f)).name for f in files} == {"mail.log"}
     assert problems == []
 
 
@@ -94,12 +94,12 @@ def test_rotated_twins_are_read_oldest_first(tmp_path: Path) -> None:
     ],
 )
 def test_the_day_in_a_name(name: str, day: str | None) -> None:
-    found = sources.date_in_name(f"/var/log/20010101/{name}")
+    found = logfiles.date_in_name(f"/var/log/20010101/{name}")
     assert (found.isoformat() if found else None) == day
 
 
 def test_a_path_behind_which_there_is_nothing_gets_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    files, problems = sources.expand([str(tmp_path / "nothing.log"), str(tmp_path / "empty")])
+    files, problems = logfiles.expand([str(tmp_path / "nothing.log"), str(tmp_path / "empty")])
     assert files == []
     assert "no such file" in problems[0] and "holds no files" in problems[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -55,9 +56,7 @@ def test_its_files_go_with_it() -> None:
 def test_messages_and_deliveries_are_the_same_by_bucket_and_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
     """… of all samples together: Postfix, Exim and Exchange, several inputs, one told twice."""
     whole, _ = api.correlate([str(SAMPLES)], year=2026)
-    monkeypatch.setattr(
-        reading.Request.__init__, "__defaults__", (*reading.Request.__init__.__defaults__[:-3], 1 << 16, 1 << 20, 1 << 16)
-    )
+    monkeypatch.setattr(api, "Request", partial(reading.Request, spool_bytes=1 << 16, tables_bytes=1 << 16))
     parts, _ = api.correlate([str(SAMPLES)], year=2026)
     assert whole.folder is None and parts.folder is not None
     assert_frame_equal(whole.messages.collect(), parts.messages.collect())
@@ -89,7 +88,9 @@ def test_a_log_of_refusals_alone_goes_to_files_too(tmp_path: Path, monkeypatch: 
     log.write_text("".join(refusal.format(n % 60, n % 250, n, n) for n in range(400)))
     monkeypatch.setattr(api, "tables_budget", lambda memory_bytes: 1)
     result = api.analyze([str(log)], keep_events=False, year=2026)
-    assert result.mail.attempts.collect().height == result.findings.traffic.rejected == 400
+    traffic = result.findings.traffic
+    assert result.mail.attempts.collect().height == traffic.rejected == 400
+    assert traffic.first is not None and f"{traffic.first:%d %H:%M:%S}" == "02 08:00:00", "its lines have dates"
     assert result.mail.folder is not None and result.mail.messages.collect().is_empty()
 
 

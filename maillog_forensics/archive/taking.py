@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from maillog_forensics import sources
+from maillog_forensics import logfiles, sources
 from maillog_forensics.archive import segments
 from maillog_forensics.archive.identity import DisappearedError, File, Relation, compare, first_line
 from maillog_forensics.archive.ledger import Log
@@ -66,19 +66,19 @@ def take_in(
     """
     progress = Progress()
     for entry in entries:
-        found, problems = sources.expand(list(entry.paths))
+        found, problems = logfiles.expand(list(entry.paths))
         progress.problems += [f"{entry.name}: {p}" for p in problems]
         for path in found:
             progress.files += 1
             try:
                 _take_file(archive, entry, path, plan, progress, note, is_anew)
             except DisappearedError:
-                progress.problems.append(f"{sources.label(path)}: it was rotated while it was read; the next run reads it")
+                progress.problems.append(f"{logfiles.label(path)}: it was rotated while it was read; the next run reads it")
             except OSError as error:
                 if error.filename not in (path, None):
                     raise
                 progress.problems.append(
-                    f"{sources.label(path)}: can't be read: {(error.strerror or str(error)).lower()}; check its permissions "
+                    f"{logfiles.label(path)}: can't be read: {(error.strerror or str(error)).lower()}; check its permissions "
                     "(the group adm can read logs on Debian)"
                 )
     return progress
@@ -93,7 +93,7 @@ def _take_file(
     note: Callable[[str], None] | None,
     is_anew: bool,
 ) -> None:
-    ledger, name = archive.ledger, sources.label(path)
+    ledger, name = archive.ledger, logfiles.label(path)
     file = File.look(path)
     progress.is_anything_there = True
     seen = ledger.execute("SELECT device, inode, size, modified, log FROM files WHERE path = ?", (name,))

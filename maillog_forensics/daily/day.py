@@ -157,7 +157,7 @@ def _search(archive: Archive, config: Config, since: dt.datetime, start: dt.date
         examined.suppressed,
         examined.searches,
         reports,
-        summary.traffic(inside, examined.edges.filter(pl.col("sent") >= start), 0, (), ()),
+        summary.traffic(inside, examined.edges.filter(pl.col("sent") >= start), reports),
         summary.limits(reports, mail),
         Lives.of(mail),
     )

@@ -151,11 +151,11 @@ def _make_pages(archive: Archive, config: Config, now: dt.datetime, outcome: Out
     ledger = archive.ledger
     look_back = -(-duration_s(config.search.look_back, "look_back") // 86400)
     while rows := ledger.execute("SELECT day, is_changed FROM due ORDER BY day LIMIT 1"):
+        from maillog_forensics.daily import day as days  # as in `_plan`
+
         date, is_changed = dt.date.fromisoformat(rows[0][0]), bool(rows[0][1])
         start, end = config.span(date)
         before = _reported(archive, date)
-        from maillog_forensics.daily import day as days
-
         if archive.has_events(start, end):
             tell(f"making the page of {date}")
             examined = days.examine(archive, config, date, now)
@@ -198,7 +198,7 @@ def _send(archive: Archive, config: Config, now: dt.datetime, outcome: Outcome) 
     """The digest, if it is wanted, and was not sent yet; what fails is tried again by the next run."""
     if not config.mail.to:
         return
-    from maillog_forensics.daily import digest
+    from maillog_forensics.daily import digest  # as in `_plan`
 
     try:
         outcome.sent, refused = digest.send(archive, config, now, outcome.progress.problems)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from maillog_forensics import accounts, grammar, intake, journal, normalize, objects, records, sources
+from maillog_forensics import accounts, grammar, intake, journal, logfiles, normalize, objects, records, sources
 from maillog_forensics.engines import wire
 from maillog_forensics.engines.telling import telling
 
@@ -127,7 +127,7 @@ def survey(number: int, log: Log, settings: Settings) -> Surveyed | None:
 
     The cuts are those of the local engine's chunks, so that what a rule sees of a line's neighbours is the same.
     """
-    about = sources.Input(sources.label(log.path))
+    about = sources.Input(logfiles.label(log.path))
     with log.here() as path:
         found = _cuts(path, about, settings)
     if found is None:
@@ -175,7 +175,7 @@ def read(part: Part, settings: Settings) -> Iterator[pl.DataFrame]:
 
 
 def _read_whole(part: Part, settings: Settings) -> Iterator[pl.DataFrame]:
-    about = sources.Input(sources.label(part.log.path))
+    about = sources.Input(logfiles.label(part.log.path))
     options = intake.Options(format=settings.format, chunk_bytes=settings.chunk_bytes, is_lean=settings.is_lean)
     with part.log.here() as path:
         yield from _told(part, intake.raw_chunks(path, about, plan(settings.parsers), options), about)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from maillog_forensics import accounts, buckets, objects, sources
+from maillog_forensics import accounts, buckets, logfiles, objects, sources
 from maillog_forensics.accounts import InputReport
 from maillog_forensics.engines import parts, wire, workers
 from maillog_forensics.errors import MaillogForensicsError, UsageError
@@ -67,7 +67,7 @@ def engine(master: str | None) -> Engine:
             raise UsageError(
                 "--engine spark does not bring unknown lines together; type: maillog-forensics normalize FILE -o - --unrecognised OUT"
             )
-        if any(not objects.is_url(name) and name != sources.label(path) for path, name in (request.shown or {}).items()):
+        if any(not objects.is_url(name) and name != logfiles.label(path) for path, name in (request.shown or {}).items()):
             raise UsageError(
                 "--engine spark reads objects of a store, and files that every worker sees under the same path, no standard input"
             )
@@ -121,7 +121,7 @@ class _Job:
         events: Spool | None,
     ) -> None:
         self._session, self._request, self._since, self._until, self._events = session, request, since, until, events
-        self._files, self._problems = sources.expand(request.paths)
+        self._files, self._problems = logfiles.expand(request.paths)
         is_lean = events is None and len(self._files) == 1
         self._settings = parts.Settings(request.format, request.parsers, is_lean)
 
