@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	$(BIN)/python -m compileall -q maillog_forensics  # as pip does for every other package: a start need not
 	touch $@
 
 $(VENV)/tested: $(VENV)/installed

@@ -29,7 +29,10 @@ def split(text: pl.Series, delimiter: str) -> pl.Series:
     the end follows, or, where there is no such quote, everything up to the next delimiter.
     """
     mark = re.escape(delimiter)
-    frame = pl.DataFrame({"text": text}).with_row_index("n").with_columns(quoted=pl.col("text").str.contains('"', literal=True))
+    quoted = text.str.contains('"', literal=True)
+    if not quoted.any():
+        return text.str.split(delimiter).alias("cells")
+    frame = pl.DataFrame({"text": text, "quoted": quoted}).with_row_index("n")
     plain = frame.filter(~pl.col("quoted")).select("n", cells=pl.col("text").str.split(delimiter))
     odd = frame.filter("quoted").select(
         "n", cells=(pl.col("text") + delimiter).str.extract_all(rf'"(?:[^"]|"")*"{mark}|[^{mark}]*{mark}')

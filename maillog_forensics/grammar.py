@@ -161,18 +161,26 @@ def _pattern_grammar() -> pp.ParserElement:
     include = token("@") - name.copy().add_parse_action(lambda t: Include(t[0]))
     run = token("*") - name.copy().add_parse_action(lambda t: FieldRun(t[0]))
     braces = token("{") - (include | run | hole).set_name("a hole {name:type}") - token("}")
+    # Almost every hole is a whole one: one expression reads it several times faster; what it does not take, the careful ones explain.
+    whole = pp.Regex(r"\{(?P<name>[a-z_][a-z0-9_]*)(?::(?P<type>[^{}*]+))?(?:\*(?P<scan>[a-z_][a-z0-9_]*))?\}").leave_whitespace()
+    whole.set_parse_action(lambda t: Hole(t["name"], t.get("type"), t.get("scan")))
+    named = pp.Regex(r"\{(?P<kind>[@*])(?P<name>[a-z_][a-z0-9_]*)\}").leave_whitespace()
+    named.set_parse_action(lambda t: (Include if t["kind"] == "@" else FieldRun)(t["name"]))
     sequence = pp.Forward()
     sequence.leave_whitespace().set_name("a pattern")
     group = token("[") - sequence - token("]")
     group.set_parse_action(lambda t: Group(tuple(t)))
-    sequence <<= pp.OneOrMore((raw | braces | group).leave_whitespace().set_name("text, {hole} or [optional part]"))
+    sequence <<= pp.OneOrMore(
+        (raw | whole | named | braces | group).leave_whitespace().set_name("text, {hole} or [optional part]")
+    )
     return sequence.leave_whitespace().parse_with_tabs()
 
 
 def _expectation_grammar() -> pp.ParserElement:
     value = pp.QuotedString('"', esc_char="\\", unquote_results=True) | pp.Regex(r"\S*")
     pair = pp.Group(_NAME + pp.Suppress("=").leave_whitespace() + value.leave_whitespace())
-    return pp.OneOrMore(pair)
+    bare = pp.Regex(r"([a-z_][a-z0-9_]*)=([^\s\"]\S*)", as_group_list=True).set_parse_action(lambda t: [list(t[0])])
+    return pp.OneOrMore(bare | pair)
 
 
 _PATTERN = _pattern_grammar()

@@ -31,7 +31,8 @@ class Ledger:
         parts = self._lines[state]
         if not parts:
             return pl.Series("line", [], dtype=pl.UInt64)
-        lines = pl.concat(parts).unique().sort()
+        lines = pl.concat(parts).sort()
+        lines = lines.filter((lines != lines.shift(1)).fill_null(True))
         if state != "damaged" and self._lines["damaged"]:
             return lines.filter(~lines.is_in(pl.concat(self._lines["damaged"]).implode()))
         return lines

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import polars as pl
 
@@ -204,7 +204,9 @@ class Part:
             lines = lines.with_columns(pl.col("text").str.replace(record.forwarded, "${1}"))
         rows = lines.select("line", raw=cells.split(lines["text"], head.delimiter)).with_columns(n=pl.col("raw").list.len())
         out = []
-        for (count,), part in rows.partition_by("n", as_dict=True, maintain_order=True).items():
+        alike = rows["n"].n_unique() == 1
+        parts = {(rows["n"][0],): rows} if alike else rows.partition_by("n", as_dict=True, maintain_order=True)
+        for (count,), part in parts.items():
             names = head.names if count == len(head.names) else record.layouts.get(count)
             if names is None:
                 self.ledger.add("damaged", part["line"])
@@ -215,11 +217,15 @@ class Part:
     def _read(self, rows: pl.DataFrame, record: RecordFormat) -> pl.DataFrame:
         """Records cut into cells; one without a time is damaged."""
         events = self._events(rows, record)
-        good = events.filter(pl.col("stamp").is_not_null())
-        read = good["line"].unique()
+        if events["stamp"].has_nulls():
+            good = events.filter(pl.col("stamp").is_not_null())
+            bad = rows.filter(~pl.col("line").is_in(good["line"].unique().implode()))["line"]
+        else:
+            good, bad = events, rows["line"].clear()
+        read = good["line"].filter((good["line"] != good["line"].shift(1)).fill_null(True))
         self.count += read.len()
         self.ledger.add("parsed", read)
-        self.ledger.add("damaged", rows.filter(~pl.col("line").is_in(read.implode()))["line"])
+        self.ledger.add("damaged", bad)
         return good
 
     def _events(self, rows: pl.DataFrame, record: RecordFormat) -> pl.DataFrame:
@@ -229,6 +235,10 @@ class Part:
             if f"c.{cell}" in rows.columns:
                 rows = _scan(rows, f"c.{cell}", block, form, self._plan)
         rows = rows.with_columns(pl.lit(v).alias(k) for k, v in self._constants.items())
+        told = dict.fromkeys([*record.events[0], *(c.when for c in record.columns if c.when)])
+        rows = rows.with_columns(pl.col(c).str.to_uppercase().alias(f"u.{n}") for n, c in _stand(told, rows.columns))
+        ids = dict.fromkeys(n for c in record.columns if c.kind == "id" for n in c.cells)
+        rows = rows.with_columns(_id(rows[c]).alias(f"i.{n}") for n, c in _stand(ids, rows.columns))
         times = [c for c in record.columns if c.name == "time"]
         for name in dict.fromkeys(c.name for c in record.columns if c.name != "time"):
             values = [e for c in record.columns if c.name == name and (e := _value(c, rows.columns)) is not None]
@@ -257,7 +267,8 @@ class Part:
             if not have:
                 continue
             stamp = pl.coalesce(have)
-            epoch = stamp.str.extract(r"^/Date\((-?[0-9]+)\)/$", 1).cast(pl.Int64, strict=False)  # OData, in milliseconds
+            dated = pl.when(stamp.str.starts_with("/")).then(stamp)  # OData, in milliseconds
+            epoch = dated.str.extract(r"^/Date\((-?[0-9]+)\)/$", 1).cast(pl.Int64, strict=False)
             stamp = pl.coalesce(pl.from_epoch(epoch, "ms").dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ"), stamp)
             if column.kind == "utc":
                 return rows.with_columns(stamp=stamp.str.extract(_ISO, 1), stamp_kind=pl.lit("iso"), zone=pl.lit("Z"))
@@ -265,8 +276,8 @@ class Part:
         return rows.with_columns(stamp=pl.lit(None, dtype=pl.String), stamp_kind=pl.lit(""), zone=pl.lit(None, dtype=pl.String))
 
     def _local(self, rows: pl.DataFrame, is_utc: bool) -> pl.DataFrame:
-        cells_with_stamps = [pl.col(c) for c in rows.columns if c[2:] in culture.PROOFS]
-        proof = pl.concat_str([pl.lit(""), *cells_with_stamps], separator=" ", ignore_nulls=True)
+        nameswith_stamps = [pl.col(c) for c in rows.columns if c[2:] in culture.PROOFS]
+        proof = pl.concat_str([pl.lit(""), *nameswith_stamps], separator=" ", ignore_nulls=True)
         rows, order, sentence = culture.read(rows, "_when", proof, is_utc, self.order)
         self.order = order
         self.say(sentence)
@@ -321,15 +332,34 @@ def _spread(rows: pl.DataFrame, record: RecordFormat) -> pl.DataFrame:
 def _scan(rows: pl.DataFrame, cell: str, block: str, form: str, plan: Plan) -> pl.DataFrame:
     """Search the distinct values of one cell with a block of fields; what was found first stays."""
     values = rows.select(pl.col(cell).unique()).drop_nulls()
+    if values.is_empty():
+        return rows
     found = read_fields(values, cell, block, form, plan)
     new = [c for c in found.columns if c != cell]
     joined = rows.select(cell).join(found, on=cell, how="left", maintain_order="left")
     return rows.with_columns(pl.coalesce(pl.col(c), joined[c]).alias(c) if c in rows.columns else joined[c] for c in new)
 
 
+def _id(cell: pl.Series) -> pl.Series:
+    """What stands between < and >, or the cell as it is; almost always it is <…> and nothing else."""
+    value = cell.str.strip_chars(" \t")
+    bare = value.str.strip_prefix("<").str.strip_suffix(">")
+    is_plain = value.str.starts_with("<") & value.str.ends_with(">") & ~bare.str.contains(r"[^!-;=?-~]")
+    if is_plain.fill_null(True).all():
+        return bare
+    odd = value.set(is_plain.fill_null(True), None)  # NULL costs an expression nothing
+    return pl.select(pl.coalesce(odd.str.extract(r"<\s*([^<>]*?)\s*>", 1), odd, bare)).to_series()
+
+
+def _stand(names: Iterable[str], have: list[str]) -> list[tuple[str, str]]:
+    """Cells, or what a scan found under their names, and the columns in which they stand; without those that are not there."""
+    stands = ((n, f"c.{n}" if f"c.{n}" in have else n) for n in names)
+    return [(n, c) for n, c in stands if c in have]
+
+
 def _value(column: Column, have: list[str]) -> pl.Expr | None:
     """The expression of one `column` statement, or None where this head has none of its cells."""
-    present = [f"c.{c}" if f"c.{c}" in have else c for c in column.cells if f"c.{c}" in have or c in have]
+    present = [c for _, c in _stand(column.cells, have)]
     if not present or (column.when and f"c.{column.when}" not in have):
         return None
     value = pl.coalesce(present).str.strip_chars(" \t")
@@ -339,13 +369,13 @@ def _value(column: Column, have: list[str]) -> pl.Expr | None:
         case "address":
             value = value.str.strip_prefix("<").str.strip_suffix(">")
         case "id":
-            value = value.str.extract(r"<\s*([^<>]*?)\s*>", 1).fill_null(value)
+            value = pl.coalesce(f"i.{c.removeprefix('c.')}" for c in present)
         case "number":
             value = pl.when(value != "0").then(value)
         case "int":
             value = value.cast(pl.Int64, strict=False)
     if column.when:
-        value = pl.when(pl.col(f"c.{column.when}").str.to_uppercase().is_in(column.words)).then(value)
+        value = pl.when(pl.col(f"u.{column.when}").is_in(column.words)).then(value)
     return value
 
 
@@ -353,9 +383,8 @@ def _event(record: RecordFormat, have: list[str]) -> pl.Expr:
     """What a record states: by its first cell and its second (`FAIL/DNS`), by the first alone, else by `*`."""
     names, table = record.events
     mapping = record.tables.get(table, {})
-    cell = [pl.col(f"c.{n}") if f"c.{n}" in have else pl.col(n) if n in have else pl.lit(None, dtype=pl.String) for n in names]
-    first = cell[0].str.to_uppercase()
-    keys = [first + "/" + cell[1].str.to_uppercase()] if len(cell) > 1 else []
+    cell = [pl.col(f"u.{n}") if f"u.{n}" in have else pl.lit(None, dtype=pl.String) for n in names]
+    keys = [cell[0] + "/" + cell[1]] if len(cell) > 1 else []
     upper = {k.upper(): v for k, v in mapping.items()}
-    found = [k.replace_strict(upper, default=None, return_dtype=pl.String) for k in [*keys, first]]
+    found = [k.replace_strict(upper, default=None, return_dtype=pl.String) for k in [*keys, cell[0]]]
     return pl.coalesce(*found, pl.lit(upper.get("*", "notice")))

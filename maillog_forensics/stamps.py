@@ -30,45 +30,55 @@ def naive(events: pl.DataFrame) -> pl.DataFrame:
 
 def _walls(rows: pl.DataFrame, kind: str) -> pl.DataFrame:
     """The columns of `WALL` for stamps of one kind. Many lines share a stamp: each run of equal ones is read once."""
-    given = rows.select("stamp", *(["zone"] if "zone" in rows.columns else []))
+    zones = rows["zone"].unique() if "zone" in rows.columns else pl.Series("zone", [None], dtype=pl.String)
+    zone = pl.col("zone") if zones.len() > 1 else pl.lit(zones[0] if zones.len() else None, dtype=pl.String)
+    given = rows.select("stamp", *(["zone"] if zones.len() > 1 else []))
     if kind == "":
         nothing = pl.Series("_wall", [None], dtype=pl.Datetime("us")).new_from_index(0, rows.height)
         return pl.DataFrame([nothing]).with_columns(_utc=pl.lit(False), _yearless=pl.lit(False))
     runs = given.select(run=pl.struct(pl.all()).rle_id() if given.width > 1 else pl.col("stamp").rle_id())["run"]
     starts = runs.is_first_distinct() if rows.height else pl.Series([], dtype=pl.Boolean)
-    few = given.filter(starts)
-    return few.select(_read_stamps(kind, "zone" in given.columns)).with_columns(_wall=sane(pl.col("_wall")))[runs]
+    few = _read_stamps(given.filter(starts), kind, zone)
+    return few.with_columns(_wall=sane(pl.col("_wall")))[runs]
 
 
-def _read_stamps(kind: str, has_zone: bool) -> list[pl.Expr]:
-    """The columns of `WALL` from stamp and zone."""
+def _read_stamps(few: pl.DataFrame, kind: str, zone: pl.Expr) -> pl.DataFrame:
+    """The columns of `WALL` from the column stamp, and from the zone where the stamp has none."""
     stamp = pl.col("stamp")
-    fraction = stamp.str.extract(r"[.,]([0-9]{1,6})[0-9]*", 1).str.pad_end(6, "0").cast(pl.Int64, strict=False).fill_null(0)
     utc, yearless = pl.lit(True), pl.lit(False)
     if kind == "bsd":
         text = pl.concat_str(pl.lit("2000 "), stamp.str.slice(0, 4), stamp.str.extract(r"^.{3} +([0-9]+) ", 1).str.pad_start(2, "0"),
                              pl.lit(" "), stamp.str.extract(r"([0-9]{2}:[0-9]{2}:[0-9]{2})", 1))  # fmt: skip
-        wall = _leapless(text).str.strptime(pl.Datetime("us"), "%Y %b %d %H:%M:%S", strict=False) + pl.duration(
-            microseconds=fraction
-        )
-        utc, yearless = pl.lit(False), pl.lit(True)
+        few = few.select(_text=text, _fraction=stamp.str.extract(r"[.,]([0-9]{1,6})", 1), _shift=pl.lit(None, dtype=pl.Int64))
+        wall, utc, yearless = _clock("%Y %b %d %H:%M:%S"), pl.lit(False), pl.lit(True)
     elif kind == "epoch_us":
         wall = stamp.cast(pl.Int64, strict=False).cast(pl.Datetime("us"))
     elif kind == "epoch_s":
         wall = (stamp.cast(pl.Float64, strict=False) * 1e6).round().cast(pl.Int64, strict=False).cast(pl.Datetime("us"))
-    else:
-        text = stamp.str.slice(0, 19).str.replace("T", " ", literal=True)
-        wall = _leapless(text).str.strptime(pl.Datetime("us"), "%Y-%m-%d %H:%M:%S", strict=False)
-        written = stamp.str.slice(19).str.extract(r"(Z|[+-][0-9]{2}:?[0-9]{2})$", 1)
-        shift = pl.coalesce(_offset(written), _offset(pl.col("zone")) if has_zone else None)
-        wall = wall + pl.duration(microseconds=fraction) - pl.duration(seconds=shift.fill_null(0))
-        utc = shift.is_not_null()
-    return [wall.alias("_wall"), utc.alias("_utc"), yearless.alias("_yearless")]
+    else:  # expressions that occur in others would be worked out again and again: step by step
+        tail = stamp.str.slice(19)
+        few = few.with_columns(_tail=pl.when(tail.str.len_bytes() > 0).then(tail))  # NULL costs an expression nothing
+        few = few.with_columns(_written=pl.col("_tail").str.extract(r"(Z|[+-][0-9]{2}:?[0-9]{2})$", 1))
+        few = few.select(
+            _text=stamp.str.slice(0, 19).str.replace("T", " ", literal=True),
+            _fraction=pl.col("_tail").str.extract(r"^[.,]([0-9]{1,6})", 1),
+            _shift=pl.coalesce(_offset(pl.col("_written")), _offset(zone)),
+        )
+        wall, utc = _clock("%Y-%m-%d %H:%M:%S"), pl.col("_shift").is_not_null()
+    return few.select(_wall=wall, _utc=utc, _yearless=yearless)
+
+
+def _clock(layout: str) -> pl.Expr:
+    """The wall time of _text, _fraction (digits behind the point) and _shift (seconds east of Greenwich)."""
+    fraction = pl.col("_fraction").str.pad_end(6, "0").cast(pl.Int64, strict=False).fill_null(0)
+    wall = _leapless(pl.col("_text")).str.strptime(pl.Datetime("us"), layout, strict=False)
+    return wall + pl.duration(microseconds=fraction) - pl.duration(seconds=pl.col("_shift").fill_null(0))
 
 
 def _leapless(text: pl.Expr) -> pl.Expr:
     """A leap second counts as the one before it."""
-    return text.str.replace(r":60$", ":59")
+    late = pl.when(text.str.ends_with(":60")).then(text)  # NULL costs an expression nothing
+    return pl.coalesce(late.str.replace(r":60$", ":59"), text)
 
 
 def sane(time: pl.Expr) -> pl.Expr:

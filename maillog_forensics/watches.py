@@ -12,6 +12,7 @@ from maillog_forensics.stamps import WALL
 from maillog_forensics.years import HALF_A_YEAR, Years
 
 _FIRST, _LAST = 2 * proofs.WANTED, proofs.WANTED  # lines kept from the beginning and from the end, to be looked at
+_END_LINES = 4096  # of a chunk, where almost always enough of them stand
 
 
 _Kind = tuple[bool, bool, int]
@@ -61,10 +62,11 @@ class Watch:
         self._spans[kind] = first, max((t for t in (known[1], span[1]) if t), default=None)
 
     def _look_for_proofs(self, tables: list[pl.DataFrame]) -> None:
-        rows = proving(tables)
+        is_begun = sum(t.height for t in self._first_looked) >= proofs.WANTED
+        rows = _last_proving(tables) if is_begun else proving(tables)
         if rows is None:
             return
-        if sum(t.height for t in self._first_looked) < proofs.WANTED:
+        if not is_begun:
             self._first_looked.append(proofs.look(rows.head(_FIRST)))
         self._last_looked.append(proofs.look(rows.tail(_LAST)))
         while len(self._last_looked) > 1 and sum(t.height for t in self._last_looked[1:]) >= proofs.WANTED:
@@ -132,6 +134,13 @@ def watch_each(tables: list[pl.DataFrame]) -> tuple[dict[int, Watch], list[pl.Da
         alone = (t.filter(pl.col("_input") == number) for t in tables)
         out += watches[number].see([t for t in alone if t.height])
     return watches, out
+
+
+def _last_proving(tables: list[pl.DataFrame]) -> pl.DataFrame | None:
+    """As `proving`, but of a chunk's end only, where that has enough of them."""
+    border = max((int(t["line"].max() or 0) for t in tables), default=0) - _END_LINES  # type: ignore[arg-type]
+    rows = proving([t.filter(pl.col("line") > border) for t in tables])
+    return rows if rows is not None and rows.height >= _LAST else proving(tables)
 
 
 def proving(tables: list[pl.DataFrame]) -> pl.DataFrame | None:
