@@ -25,7 +25,7 @@ test: $(VENV)/tested  ## everything that proves the program
 	$(BIN)/maillog-forensics formats check
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy
-	$(BIN)/python -m pytest -n $$(($$(nproc) + 1)) --maxprocesses 8 --dist worksteal --durations 12
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal --durations 12
 
 lint: $(VENV)/tested
 	$(BIN)/python -m ruff check .

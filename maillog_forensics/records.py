@@ -276,8 +276,8 @@ class Part:
         return rows.with_columns(stamp=pl.lit(None, dtype=pl.String), stamp_kind=pl.lit(""), zone=pl.lit(None, dtype=pl.String))
 
     def _local(self, rows: pl.DataFrame, is_utc: bool) -> pl.DataFrame:
-        nameswith_stamps = [pl.col(c) for c in rows.columns if c[2:] in culture.PROOFS]
-        proof = pl.concat_str([pl.lit(""), *nameswith_stamps], separator=" ", ignore_nulls=True)
+        cells_with_stamps = [pl.col(c) for c in rows.columns if c[2:] in culture.PROOFS]
+        proof = pl.concat_str([pl.lit(""), *cells_with_stamps], separator=" ", ignore_nulls=True)
         rows, order, sentence = culture.read(rows, "_when", proof, is_utc, self.order)
         self.order = order
         self.say(sentence)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from maillog_forensics import clock, intake, normalize, proofs, reading
+from maillog_forensics import clock, intake, normalize, proofs, reading, watches
 from maillog_forensics.errors import UsageError
 from tests.reading import normalized
 
@@ -243,3 +243,23 @@ def test_one_stamp_gets_the_same_time_as_in_a_table(
         orient="row",
     )
     assert clock.moment(wall, is_utc, is_yearless, turn, basis, 3) == clock.settle(row, basis, 3)["time"][0]
+
+
+@pytest.mark.parametrize("every", [1, 60, 3_000])
+def test_the_last_proofs_of_a_chunk_are_those_of_the_whole_chunk(every: int) -> None:
+    lines = pl.int_range(1, 20_001, eager=True, dtype=pl.UInt64)
+    proves = lines % every == 0
+    table = pl.DataFrame({"line": lines}).with_columns(
+        _wall=pl.lit(dt.datetime(2000, 3, 2, 9)),
+        _yearless=True,
+        _utc=False,
+        _turn=pl.lit(0, dtype=pl.Int32),
+        event=pl.lit("receive"),
+        mta=pl.lit("exim"),
+        queue_id=pl.select(pl.when(proves).then(pl.lit("1vwyP5-0001mi-2O")).otherwise(pl.lit("4F1C2A"))).to_series(),
+    )
+    halves = [table[::2], table[1::2]]  # as two formats' lines lie in two tables
+    of_all, of_the_end = watches.proving(halves), watches._last_proving(halves)
+    assert of_all is not None and of_the_end is not None
+    assert of_the_end.tail(watches._LAST).equals(of_all.tail(watches._LAST))
+    assert of_the_end.height >= min(watches._LAST, of_all.height) > 0

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maillog_forensics import accounts, cells, checking, intake, reading
+from maillog_forensics import accounts, cells, checking, intake, reading, records
 from maillog_forensics.normalize import Plan
 from tests.reading import normalized
 
@@ -431,8 +431,6 @@ def test_cells_are_split_as_the_standard_library_splits_them(table: list[list[st
 @settings(deadline=None, max_examples=200)
 @given(st.lists(st.text(st.sampled_from('",;ab \t{}[]=#'), max_size=40), min_size=1, max_size=8))
 def test_no_line_whatever_stands_in_it_breaks_the_reader_or_leaves_the_ledger(plan: Plan, texts: list[str]) -> None:
-    from maillog_forensics import records
-
     lines = [",".join(LAYOUTS["2019"]), *texts]
     table = pl.DataFrame(
         {"line": range(1, len(lines) + 1), "offset": 0, "text": lines}, schema_overrides={"line": pl.UInt64, "offset": pl.UInt64}
@@ -440,6 +438,15 @@ def test_no_line_whatever_stands_in_it_breaks_the_reader_or_leaves_the_ledger(pl
     reader = records.recognise(table, plan, "x", None)
     assert reader is not None
     assert reader.parse(table).ledger.table()["line"].to_list() == list(range(1, len(lines) + 1))
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(st.none() | st.text(st.sampled_from("<> \tab@é"), max_size=12), min_size=1, max_size=8))
+def test_the_quick_way_to_an_id_gives_what_the_pattern_gives(ids: list[str | None]) -> None:
+    cell = pl.Series("c", ids, dtype=pl.String)
+    stripped = pl.col("c").str.strip_chars(" \t")
+    expected = cell.to_frame().select(stripped.str.extract(r"<\s*([^<>]*?)\s*>", 1).fill_null(stripped)).to_series()
+    assert records._id(cell).to_list() == expected.to_list()
 
 
 # --- the sample

@@ -127,7 +127,7 @@ assert POSTFIX
 RULES = [(rule, pattern) for rule in POSTFIX.rules if rule.event for _, pattern in rule.patterns]
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(st.data())
 def test_a_line_written_by_a_rule_is_read_by_it(data: st.DataObject) -> None:
     rule, pattern = data.draw(st.sampled_from(RULES))

@@ -56,7 +56,7 @@ def test_its_files_go_with_it() -> None:
 def test_messages_and_deliveries_are_the_same_by_bucket_and_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
     """… of all samples together: Postfix, Exim and Exchange, several inputs, one told twice."""
     whole, _ = api.correlate([str(SAMPLES)], year=2026)
-    monkeypatch.setattr(api, "Request", partial(reading.Request, spool_bytes=1 << 19, tables_bytes=1 << 18))
+    monkeypatch.setattr(api, "Request", partial(reading.Request, spool_bytes=1 << 16, tables_bytes=1 << 16))
     parts, _ = api.correlate([str(SAMPLES)], year=2026)
     assert whole.folder is None and parts.folder is not None
     assert_frame_equal(whole.messages.collect(), parts.messages.collect())
@@ -69,7 +69,7 @@ def test_messages_and_deliveries_are_the_same_by_bucket_and_in_one_piece(monkeyp
 @pytest.mark.parametrize("name", ["loop_postfix_exim", "ring_three_hosts", "backscatter_storm", "exchange_autoreply"])
 def test_the_findings_are_the_same_from_tables_in_files(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = api.analyze([str(SAMPLES / name)], keep_events=False)
-    monkeypatch.setattr(api, "tables_budget", lambda memory_bytes: 1 << 15)
+    monkeypatch.setattr(api, "tables_budget", lambda memory_bytes: 1 << 14)
     parts = api.analyze([str(SAMPLES / name)], keep_events=False)
     assert whole.mail.folder is None and parts.mail.folder is not None
     assert document(whole.findings) == document(parts.findings)
