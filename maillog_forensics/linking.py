@@ -164,7 +164,7 @@ class _Spans:
         moved = pl.col("stay") + self.count
         messages, deliveries, notices = (t.with_columns(moved) for t in (part.messages, part.deliveries, part.notices))
         self.count += messages.height
-        self.asked += [notices["next_queue_id"], messages["parent_queue_id"].drop_nulls()]
+        self.asked += [notices["next_queue_id"], messages.filter(_answers())["parent_queue_id"].drop_nulls()]
         self.meant.append(messages["reference"].drop_nulls())
         self.notices.append(notices)
         self.until |= {host: max(at, self.until.get(host, at)) for host, at in part.until.items()}
@@ -253,7 +253,7 @@ class _Numbered:
     lives
         mid, host_key, queue_id, first: messages whose queue id a link names.
     children
-        mid, host_key, parent_queue_id, first, sender, user, mta: messages that name another one's queue id.
+        mid, host_key, parent_queue_id, first, sender, user, mta: messages that name the queue id of the one they answer.
     named
         message_id, mid: messages whose Message-ID another one refers to.
     failed
@@ -268,6 +268,11 @@ class _Numbered:
     named: pl.DataFrame
     failed: pl.Series
     notices: pl.DataFrame
+
+
+def _answers() -> pl.Expr:
+    """Whether `parent_queue_id` is the message that this one answers; Postfix's is an earlier stay of the same one."""
+    return pl.col("mta") != "postfix"
 
 
 def _number(spans: _Spans) -> _Numbered:
@@ -285,7 +290,7 @@ def _number(spans: _Spans) -> _Numbered:
             rows = rows.with_row_index("mid", begin)
             lives.append(rows.filter(pl.col("queue_id").is_in(asked.implode())).select("mid", "host_key", "queue_id", "first"))
             children.append(
-                rows.filter(pl.col("parent_queue_id").is_not_null()).select(
+                rows.filter(pl.col("parent_queue_id").is_not_null(), _answers()).select(
                     "mid", "host_key", "parent_queue_id", "first", "sender", "user", "mta"
                 )
             )

@@ -37,6 +37,19 @@ Mar  2 08:00:02 mx postfix/smtp[6]: AAAAAAAA02: to=<ann@a.example>, relay=mx.a.e
 Mar  2 08:00:02 mx postfix/qmgr[3]: AAAAAAAA02: removed
 """
 
+FILTERED = """\
+Mar  2 08:00:00 mx postfix/smtpd[1]: AAAAAAAA01: client=mx.a.example[192.0.2.1]
+Mar  2 08:00:00 mx postfix/cleanup[2]: AAAAAAAA01: message-id=<one@a.example>
+Mar  2 08:00:00 mx postfix/qmgr[3]: AAAAAAAA01: from=<>, size=500, nrcpt=1 (queue active)
+Mar  2 08:00:01 mx postfix/smtpd[5]: AAAAAAAA02: client=localhost[127.0.0.1], orig_queue_id=AAAAAAAA01, orig_client=mx.a.example[192.0.2.1]
+Mar  2 08:00:01 mx postfix/cleanup[2]: AAAAAAAA02: message-id=<one@a.example>
+Mar  2 08:00:01 mx postfix/qmgr[3]: AAAAAAAA02: from=<>, size=900, nrcpt=1 (queue active)
+Mar  2 08:00:01 mx postfix/smtp[6]: AAAAAAAA01: to=<bob@b.example>, relay=127.0.0.1[127.0.0.1]:10024, delay=1, dsn=2.0.0, status=sent (250 Ok: queued as AAAAAAAA02)
+Mar  2 08:00:01 mx postfix/qmgr[3]: AAAAAAAA01: removed
+Mar  2 08:00:02 mx postfix/virtual[4]: AAAAAAAA02: to=<bob@b.example>, relay=virtual, delay=1, delays=0/0/0/1, dsn=2.0.0, status=sent (delivered to maildir)
+Mar  2 08:00:02 mx postfix/qmgr[3]: AAAAAAAA02: removed
+"""
+
 
 def correlated(tmp_path: Path, text: str, name: str = "mail.log") -> Mail:
     (tmp_path / name).write_text(text)
@@ -81,6 +94,15 @@ def test_a_notification_has_its_parent_and_is_bound_to_the_mailbox_that_failed(t
     mails = graph.build(mail)
     back = mails.with_names(mails.edges.filter(pl.col("is_null")))
     assert back.select("sender", "recipient").rows() == [("nobody@b.example", "ann@a.example")]
+
+
+def test_mail_that_comes_back_from_a_content_filter_answers_nothing(tmp_path: Path) -> None:
+    """Else its recipient would be the author of what came to him with the null reverse-path."""
+    mail = correlated(tmp_path, FILTERED)
+    assert mail.messages.select("sender", "parent").collect().rows() == [("", None)] * 2
+    edges = graph.build(mail).edges
+    named = graph.build(mail).with_names(edges).select("sender", "recipient").rows()
+    assert named == [("mailer-daemon@mx.a.example", "bob@b.example")]
 
 
 def test_the_order_of_files_does_not_change_the_messages(tmp_path: Path) -> None:

@@ -66,11 +66,13 @@ class Stage:
         if kind == "exim":
             mta = Exim(rng.random() < 0.5, rng.random() < 0.3)
             return self.world.add(Host(f"{host}.{domain}", ip, (domain,), mta, hop_limit=30))
+        has_filter = self.is_hard and rng.random() < 0.2
         postfix = Postfix(
             rng.choice(("bsd", "bsd", "padded", "rfc3339", "rfc3339")),
             rng.random() < 0.35,
             rng.choice(("virtual", "virtual", "lmtp", "local")),
-            self.is_hard and rng.random() < 0.2,
+            has_filter,
+            has_filter and rng.random() < 0.7,
             "postfix" if rng.random() < 0.85 else "postfix-out",
         )
         return self.world.add(Host(f"{host}.{domain}", ip, (domain,), postfix))

@@ -28,12 +28,16 @@ _CLIENTS = {"client": "ws{n}.{domain}[192.0.2.{m}]", "list": "localhost[127.0.0.
 
 @dataclass(eq=False)
 class Postfix:
-    """A Postfix with its habits. stamp: bsd, padded (postlogd's zero-padded day) or rfc3339; box: virtual, lmtp or local."""
+    """A Postfix with its habits. stamp: bsd, padded (postlogd's zero-padded day) or rfc3339; box: virtual, lmtp or local.
+
+    A filter that is told by XFORWARD whose mail it checks, tells it again (amavis); one that is not, has each mail from localhost.
+    """
 
     stamp: str = "bsd"
     has_long_ids: bool = False
     box: str = "virtual"
     has_filter: bool = False
+    has_xforward: bool = False
     service: str = "postfix"
     name: str = "postfix"
     full_is_temporary: bool = False
@@ -82,11 +86,7 @@ class Postfix:
             uid = 65534 if stay.source == "list" else 5001
             log.add(at, "pickup", f"{qid}: uid={uid} from=<{stay.sender}>")
         elif not inside:
-            if stay.previous:
-                client = f"{stay.previous.name}[{stay.previous.ip}]"
-            else:
-                n = sum(map(ord, mail.author)) % 40
-                client = _CLIENTS[stay.source].format(n=n, m=60 + n, domain=stay.host.domains[0])
+            client = self._client(stay)
             pid = log.add(at - 0.01, "smtpd", f"connect from {client}")
             log.add(at, "smtpd", f"{qid}: client={client}", pid)
             count = len(stay.recipients)
@@ -111,6 +111,12 @@ class Postfix:
         if stay.attempts and not stay.open:
             log.add(last, "qmgr", f"{qid}: removed")
 
+    def _client(self, stay: Stay) -> str:
+        if stay.previous:
+            return f"{stay.previous.name}[{stay.previous.ip}]"
+        n = sum(map(ord, stay.mail.author)) % 40
+        return _CLIENTS[stay.source].format(n=n, m=60 + n, domain=stay.host.domains[0])
+
     def _from(self, stay: Stay) -> str:
         return f"from=<{stay.sender_out}>, size={stay.size}, nrcpt={self._recipients(stay)}"
 
@@ -121,7 +127,8 @@ class Postfix:
         """Through a content filter and back into the queue under a second id."""
         first, second, at = stay.queue_id, stay.extra["filter_id"], stay.at + 0.25
         pid = log.add(at, "smtpd", "connect from localhost[127.0.0.1]")
-        log.add(at + 0.01, "smtpd", f"{second}: client=localhost[127.0.0.1]", pid)
+        told = f", orig_queue_id={first}, orig_client={self._client(stay)}" if self.has_xforward else ""
+        log.add(at + 0.01, "smtpd", f"{second}: client=localhost[127.0.0.1]{told}", pid)
         log.add(at + 0.012, "cleanup", f"{second}: message-id=<{stay.mail.message_id}>")
         log.add(at + 0.014, "qmgr", f"{second}: {self._from(stay)} (queue active)")
         log.add(at + 0.016, "smtpd", "disconnect from localhost[127.0.0.1] ehlo=1 mail=1 rcpt=1 data=1 quit=1 commands=5", pid)
