@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from maillog_forensics.addresses import domain
+from maillog_forensics.authors import ANSWER_WITHIN
 from maillog_forensics.findings import StormType
 from maillog_forensics.graph import Graph
 from maillog_forensics.language import said
@@ -29,6 +31,8 @@ class StormParameters:
     min_answers: int = 3
     answered: float = 0.7
     """Null senders that came from one mailbox so often, of so many mails to it, are answers to those."""
+    provoked: float = 0.5
+    """A burst of which a larger part came from where the mailbox had sent as many mails shortly before is what those provoked."""
     factor: float = 8.0
     """A burst's rate is so many times the quiet one."""
     stickiness: float = 3.0
@@ -66,13 +70,13 @@ class StormSearch:
 
 
 def notifications(mail: Mail, graph: Graph, parameters: StormParameters) -> pl.DataFrame:
-    """One row for each notification and recipient: logical, recipient, second, mids, origin, code, event, parent facts.
+    """One row for each notification and recipient: logical, sender, recipient, second, mids, origin, code, event, parent facts.
 
     Edges that are notifications, and null senders that no responder wrote, are taken, but not what answers one's own mail again and again.
     """
     edges = graph.edges.filter(pl.col("is_notification") | (pl.col("is_null") & ~pl.col("is_linked")))
     edges = _without_answers(edges, graph, parameters)
-    rows = graph.with_names(edges).select("logical", "recipient", "sent")
+    rows = graph.with_names(edges).select("logical", "sender", "recipient", "sent")
     mids = graph.stays.lazy().join(rows.lazy().select("logical").unique(), on="logical", how="semi")
     messages = mail.messages
     null = pl.col("from_box").is_null() | (pl.col("from_box") == "") | pl.col("is_notification")
@@ -150,9 +154,9 @@ def find_storms(mail: Mail, graph: Graph, parameters: StormParameters = StormPar
     -----
     Null: a quiet mailbox receives notifications as a Poisson process at its own rate outside the burst, at most one in
     half an hour. Onset and end are those of a two-state automaton over the gaps between notifications. Cost: linear in
-    the notifications of mailboxes that got at least `min_notifications`. Known false positives: automatic replies that
-    arrive with the null reverse-path from outside look like notifications; a mass mailing with many out-of-office
-    answers is reported as a storm of class outbound bounces.
+    the notifications of mailboxes that got at least `min_notifications`. Automatic replies that arrive with the null
+    reverse-path from outside look like notifications: a burst that a mass mailing provoked (out-of-office answers, receipts,
+    bounces made elsewhere) is set aside where the log shows the mailing.
 
     References
     ----------
@@ -173,7 +177,13 @@ def find_storms(mail: Mail, graph: Graph, parameters: StormParameters = StormPar
         if not found:
             search.set_aside[said("steady notifications")] = search.set_aside.get("steady notifications", 0) + 1
         for first, last, quiet in found:
-            storms.append(_storm(str(recipient), part.slice(first, last - first + 1), quiet))
+            burst = part.slice(first, last - first + 1)
+            storm = _storm(str(recipient), burst, quiet)
+            if storm.type is StormType.BACKSCATTER and _provoked(mail, graph, burst) > parameters.provoked * burst.height:
+                why = said("answers to a mailing of the mailbox's own")
+                search.set_aside[why] = search.set_aside.get(why, 0) + 1
+            else:
+                storms.append(storm)
     hit = {s.target for s in storms}
     by_origin = table.filter(~pl.col("recipient").is_in(list(hit)), pl.col("origin").is_not_null())
     wide = by_origin.group_by("origin").agg(n=pl.col("recipient").n_unique()).filter(pl.col("n") >= parameters.min_recipients)
@@ -201,6 +211,53 @@ def find_storms(mail: Mail, graph: Graph, parameters: StormParameters = StormPar
                 storm.recipients, storm.by_origin = recipients, str(origin)
                 storms.append(storm)
     return storms, search
+
+
+def _provoked(mail: Mail, graph: Graph, burst: pl.DataFrame) -> int:
+    """How many null senders of a burst to one mailbox came from where it had sent as many mails shortly before.
+
+    Where mail went: the recipient's domain, and that of the host which took it. What outsiders sent in its name counts for nothing.
+    """
+    target = graph.numbers([burst["recipient"][0]])
+    began, ended = pl.lit(burst["sent"].min()).dt.offset_by(f"-{ANSWER_WITHIN}"), pl.lit(burst["sent"].max())
+    sent = graph.edges.filter(pl.col("sender").is_in(target), ~pl.col("is_null"), pl.col("sent").is_between(began, ended))
+    stays = graph.stays.lazy().join(sent.lazy().select("logical").unique(), on="logical", how="semi")
+    # where it entered tells who sent it: a later hop has the hop before it as its client
+    entered = mail.messages.select("mid", "user", "client_host", "client_ip").join(stays, on="mid").sort("mid")
+    entered = entered.unique("logical", keep="first", maintain_order=True)
+    own = entered.filter(_is_ours("user", "client_host", "client_ip", burst["recipient"][0].rpartition("@")[2]))
+    relays = (
+        mail.deliveries.select("mid", "to_box", relay="relay_host")
+        .join(stays, on="mid")
+        .join(own.select("logical"), on="logical")
+    )
+    went = relays.select("logical", "to_box", near=pl.concat_list(_near(domain(pl.col("to_box"))), _near(pl.col("relay"))))
+    mails = went.explode("near").drop_nulls("near").unique().group_by("near").agg(mails=pl.len())
+    is_guessed = ~pl.col("sender").str.starts_with("mailer-daemon@")
+    came = (
+        burst.lazy()
+        .group_by(near=_near(pl.when(is_guessed).then(domain(pl.col("sender"))).otherwise("origin")))
+        .agg(came=pl.len())
+    )
+    return int(came.join(mails, on="near").select(pl.min_horizontal("came", "mails").sum()).collect().item())
+
+
+def _near(host: pl.Expr) -> pl.Expr:
+    """The last two labels of a domain."""
+    return host.str.to_lowercase().str.extract(r"([^.]+\.[^.]+)$", 1)
+
+
+def _is_ours(user: str, client_host: str, client_ip: str, home: str) -> pl.Expr:
+    """Whether the columns tell of mail that was submitted within: by a known user, here, or from a host of `home` or of a private net."""
+    client = pl.col(client_host).fill_null("").str.to_lowercase()
+    private = r"^(127\.|10\.|192\.168\.|172\.(1[6-9]|2[0-9]|3[01])\.|::1$|f[cd])"
+    return (
+        pl.col(user).is_not_null()
+        | pl.col(client_ip).is_null()
+        | pl.col(client_ip).str.contains(private).fill_null(False)
+        | (client == home)
+        | client.str.ends_with(f".{home}")
+    )
 
 
 def _bursts(times: list[float], length: float, parameters: StormParameters) -> list[tuple[int, int, float]]:
@@ -261,18 +318,7 @@ def _storm(target: str, part: pl.DataFrame, quiet: float) -> Storm:
     n = part.height
     doubles = int(part["double"].fill_null(False).sum())
     delays = int((part["event"] == "defer").fill_null(False).sum())
-    home = target.rpartition("@")[2]
-    client = pl.col("parent_client").fill_null("").str.to_lowercase()
-    inside = (
-        pl.col("parent_ip").str.contains(r"^(127\.|10\.|192\.168\.|172\.(1[6-9]|2[0-9]|3[01])\.|::1$|f[cd])").fill_null(False)
-    )
-    ours = (
-        pl.col("parent_user").is_not_null()
-        | pl.col("parent_ip").is_null()
-        | inside
-        | (client == home)
-        | client.str.ends_with(f".{home}")
-    )
+    ours = _is_ours("parent_user", "parent_client", "parent_ip", target.rpartition("@")[2])
     own = part.filter(pl.col("parent").is_not_null(), ours)
     if doubles > n / 2:
         kind = StormType.DOUBLE_BOUNCES

@@ -93,6 +93,46 @@ def test_acknowledgements_of_ones_own_mail_are_no_storm_and_as_many_unasked_noti
     assert len(storms) == (0 if answered else 1)
 
 
+def _arrives(when: dt.datetime, queue_id: str, sender: str, client: str, to: str, relay: str) -> list[str]:
+    program = "virtual" if relay == "virtual" else "smtp"
+    stamp = f"{when.isoformat()} mx1 postfix/"
+    return [
+        f"{stamp}smtpd[100]: {queue_id}: client={client}",
+        f"{stamp}cleanup[100]: {queue_id}: message-id=<{queue_id}@x.example>",
+        f"{stamp}qmgr[100]: {queue_id}: from=<{sender}>, size=900, nrcpt=1 (queue active)",
+        f"{stamp}{program}[100]: {queue_id}: to=<{to}>, relay={relay}, delay=0.1, delays=0.1/0/0/0, dsn=2.0.0, status=sent (ok)",
+        f"{stamp}qmgr[100]: {queue_id}: removed",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("client", "taken_by", "mails", "storms"),
+    [
+        ("unknown[10.1.2.3]", "mx.home{n}.example", 90, 0),  # a mailing, and each answers once
+        ("unknown[10.1.2.3]", "in.provider.example", 90, 0),  # all of them with one provider, whose hosts answer
+        ("spam.example[203.0.113.77]", "mx.home{n}.example", 90, 1),  # somebody else in this mailbox's name
+        ("unknown[10.1.2.3]", "in.provider.example", 3, 1),  # three mails provoke no ninety answers
+        ("", "", 0, 1),
+    ],
+)
+def test_what_a_mailing_provoked_is_no_storm_of_mail_that_was_never_sent(
+    tmp_path: Path, client: str, taken_by: str, mails: int, storms: int
+) -> None:
+    start, lines = dt.datetime(2026, 3, 5, 10, tzinfo=dt.UTC), []
+    for n in range(90):
+        at, host = start + dt.timedelta(seconds=5 * n), taken_by.format(n=n)
+        answers_from = f"out{n % 9}.provider.example" if "provider" in host else f"mail.home{n}.example"
+        if n < mails:
+            to = f"person{n}@home{n}.example"
+            lines += _arrives(at, f"4A{n:08X}", "news@alpha.example", client, to, f"{host}[198.51.100.{n}]:25")
+        answered = at + dt.timedelta(minutes=20, seconds=n % 7)
+        lines += _arrives(answered, f"4B{n:08X}", "", f"{answers_from}[198.51.100.{n}]", "news@alpha.example", "virtual")
+    path = tmp_path / "mail.log"
+    path.write_text("\n".join(sorted(lines, key=lambda line: line.split()[0])) + "\n")
+    findings = api.analyze([str(path)]).findings
+    assert len([i for i in findings.incidents if i.kind is Kind.NDR_STORM]) == storms
+
+
 @pytest.mark.parametrize(("returned", "is_loop"), [([1, 2, 3], True), ([1, 98, 99], False), ([], False)])
 def test_bounces_of_what_a_loop_wrote_are_the_loop(returned: list[int], is_loop: bool) -> None:
     storm = Storm(
