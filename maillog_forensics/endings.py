@@ -23,6 +23,10 @@ _FULL_WORDS = re.compile(
     r"(?i)mailbox (?:is )?full|over ?quota|quota exceeded|5\.2\.2|insufficient (?:system )?storage|disk quota"
 )
 _LOOP_WORDS = re.compile(r"(?i)mail loop|forwarding loop|loops? back|too many (?:hops|.received)|hop ?count|routing loop")
+_SIZE_WORDS = re.compile(r"(?i)\b5\.(?:2\.3|3\.4)\b|message (?:size|length|(?:is )?too (?:big|large))|message exceeds .{0,40}\bsize")
+"""One message is too large (RFC 3463, X.2.3 and X.3.4): no limit of how many are sent."""
+_ACCESS_RULE = re.compile(r"(?i)\b5\.7\.\d+\b.{0,400}\b(?:address|host|command|helo|ehlo|header|body|content|data) rejected: ")
+"""A refusal by a rule that the server's administrator wrote; what follows the colon are his words."""
 _OPERATOR = re.compile(r"(?i)\b(?:cancelled|removed|frozen|deleted) by\b|^(?:removed|deleted|held|placed on hold)|postsuper")
 
 
@@ -105,7 +109,7 @@ def _by_last_messages(mail: Mail, mids: list[int], last: dt.datetime, grace: dt.
     usual = _usual_failures(mail, mids) > 0.25  # where every turn fails (an answer to MAILER-DAEMON), a failure is no ending
     ends = []
     for row in rows.tail(60).to_dicts():
-        reason, signature = classify(row["diagnostic"] or "", row["dsn"] or "")
+        reason, signature = classify(row["diagnostic"] or "")
         if row[
             "waited_for"
         ]:  # "retry timeout exceeded": the deferrals before it say why; the loop stood still from the first of them on
@@ -166,7 +170,7 @@ def _by_refusals(mail: Mail, members: tuple[str, ...], last: dt.datetime, grace:
     found = []
     for row in rows.sort("time", "source", "line").head(50).to_dicts():
         text = row["diagnostic"] or ""
-        reason, signature = classify(text, row["dsn"] or "")
+        reason, signature = classify(text)
         found.append(
             End(
                 reason or Ending.BLOCKED,
@@ -199,14 +203,16 @@ def _by_hand(mail: Mail, mids: list[int], last: dt.datetime, grace: dt.timedelta
     return None
 
 
-def classify(text: str, dsn: str = "") -> tuple[Ending | None, str]:
+def classify(text: str) -> tuple[Ending | None, str]:
     """The ending that a text tells of, and the signature that knew it ("" for plain words)."""
     known = signatures.meaning(text)
     if known and known.kind in _REASONS:
         return _REASONS[known.kind], known.signature
     folded = signatures.fold(text)
+    if _SIZE_WORDS.search(folded):
+        return Ending.BLOCKED, ""
     if _LOOP_WORDS.search(folded):
-        return Ending.HOP_LIMIT, ""
+        return (Ending.BLOCKED if _ACCESS_RULE.search(folded) else Ending.HOP_LIMIT), ""
     if _FULL_WORDS.search(folded):
         return Ending.MAILBOX_FULL, ""
     if _LIMIT_WORDS.search(folded):
