@@ -8,9 +8,7 @@ from dataclasses import dataclass
 
 from maillog_forensics.text import visible
 
-_PLAIN_ADDRESS = re.compile(
-    r"[A-Za-z0-9.!$%&'*+/=?^_`{|}~-][A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]*@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?"
-)
+_PLAIN_ADDRESS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=~-]*@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
 _QUEUE_ID = re.compile(
     r"[0-9A-Za-z]{5,24}|[0-9A-Za-z]{6}-[0-9A-Za-z]{6}-[0-9A-Za-z]{2}|[0-9A-Za-z]{6}-[0-9A-Za-z]{11}-[0-9A-Za-z]{4}"
 )
@@ -40,7 +38,10 @@ def can_be_typed(text: str) -> bool:
 
 
 def is_plain_address(text: str) -> bool:
-    """An address that may be a key of a Postfix table or stand in a configuration file as it is."""
+    """An address that may be a key of a Postfix table or stand in a configuration file as it is.
+
+    RFC 5322 allows more in a local part; but Exim expands `$`, and `*`, `!`, `^`, `{`, `/` and others mean something in its lists.
+    """
     return bool(_PLAIN_ADDRESS.fullmatch(text)) and len(text) <= MAX_WORD
 
 

@@ -171,7 +171,8 @@ def _view(facts: RemedyFacts, mta: Mta) -> dict[str, Any]:
         "plain_theirs": [Quoted(a) for a in theirs[:_SHOWN_ADDRESSES] if quoting.is_plain_address(a)],
         "their_patterns": [Word(f"^{quoting.pattern([a])}$") for a in theirs[:_SHOWN_ADDRESSES]],
         "theirs": [Word(a) for a in theirs[:_SHOWN_ADDRESSES]],
-        "plain_texts": [Quoted(a) for a in plain if ":" not in a],
+        "plain_texts": [Quoted(a) for a in plain],
+        "plain_left_out": len(shown) - len(plain),
         "their_domains": [
             Quoted(d) for d in dict.fromkeys(a.rpartition("@")[2].lower() for a in theirs if quoting.is_plain_address(a))
         ],

@@ -49,7 +49,9 @@ def facts(
 def shell(found: tuple[Remedy, ...]) -> list[Remedy]:
     """Those that are typed into a shell (not Exim configuration, not PowerShell)."""
     return [
-        r for r in found if r.when == "now" and r.mta in ("Postfix", "Exim") and not re.match(r"(loopstop|defer)\b", r.commands)
+        r
+        for r in found
+        if r.when == "now" and r.mta in ("Postfix", "Exim") and not re.search(r"^(loopstop:|defer )", r.commands, re.MULTILINE)
     ]
 
 
@@ -122,6 +124,30 @@ def _printed(word: str) -> bytes:
         env={"LC_ALL": "C", "PATH": os.environ["PATH"]},
     )
     return done.stdout
+
+
+_IN_A_CONFIGURATION = re.compile(r"^ *(?:senders|recipients|domains) +=(.*)$|^#  .*transport: (.*)$", re.MULTILINE)
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+@pytest.mark.parametrize("char", "!#$%&'*/?^`{|}\\\":;<>,()[] \t\n")
+def test_what_a_configuration_would_expand_is_never_printed_into_one(cause: str, char: str) -> None:
+    """Exim expands `$`, and takes `*` for all and `!` for not; all of them may stand in an address (RFC 5322, 3.2.3)."""
+    odd = (f"{char}anna@beta.example", f"an{char}na@gamma.example", f"bob@{char}beta.example", f"bob@be{char}ta.example")
+    found = remedies.remedies(facts(cause, members=("anna@alpha.example", *odd), ours=("anna@alpha.example",)))
+    fixed = remedies.remedies(facts(cause, members=("anna@alpha.example",), ours=("anna@alpha.example",)))
+    for r in found:
+        same = [f.commands for f in fixed if f.title == r.title and f.mta == r.mta]
+        for printed in _IN_A_CONFIGURATION.findall(r.commands):
+            text = "".join(printed)
+            assert any(text in known for known in same), r.commands
+
+
+def test_what_can_not_stand_in_a_configuration_is_counted_there() -> None:
+    found = remedies.remedies(facts(members=("anna@alpha.example", "${run{/bin/id}}@beta.example")))
+    left_out = [r for r in found if "are left out" in r.commands]
+    assert {r.mta for r in left_out} == {"Postfix", "Exim"}
+    assert all("# 1 address(es)" in r.commands for r in left_out)
 
 
 @needs_bash
