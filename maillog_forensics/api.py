@@ -28,6 +28,7 @@ from maillog_forensics import (
     objects,
     schema,
     scratch,
+    skew,
     summary,
     timing,
 )
@@ -230,14 +231,16 @@ class Examined:
     possible: tuple[Incident, ...]
     suppressed: tuple[Suppressed, ...]
     searches: tuple[Search, ...]
+    ahead: dict[str, float]
+    """Seconds by which clocks of hosts were ahead, as in `Mail`."""
 
 
 def examine(
     done: buckets.Read, lines: Lines, *, window_s: float = 4 * 3600, allowed: Sequence[allowing.Allowed] = ()
 ) -> Examined:
     """Find incidents in the messages, and fetch from `lines` those that prove them."""
-    mail = done.mail
     with timing.stage("graph and detectors"):
+        mail = skew.on_one_clock(done.mail)
         found = detectors.find(mail, window_s=window_s)
     wanted, suppressed = _without_allowed(found.drafts, list(allowed))
     incidents.want_lines(wanted, lines)
@@ -252,6 +255,7 @@ def examine(
         tuple(i for d, i in finished if d.verdict not in ("loop", "guard")),
         suppressed,
         tuple(found.searches),
+        mail.ahead,
     )
 
 
@@ -267,7 +271,7 @@ def document(examined: Examined, run: Run) -> Findings:
         possible=examined.possible,
         suppressed=examined.suppressed,
         searches=examined.searches,
-        limits=tuple(summary.limits(done.reports, done.mail)),
+        limits=tuple(summary.limits(done.reports, done.mail, examined.ahead)),
     )
 
 

@@ -72,15 +72,13 @@ def gather(events: pl.DataFrame) -> Gathered:
     """
     missing = [c for c in (*_NEEDED, "host") if c not in events.columns]
     events = events.with_columns(pl.lit(None, dtype=schema.EVENTS[c]).alias(c) for c in missing)
-    folder = pl.col("source").str.replace(r"[^/\\]*$", "")
-    host_key = pl.coalesce("host", folder) if events["host"].has_nulls() else pl.col("host")
     own = pl.when(pl.col("message_id") != "").then(pl.lit("<") + pl.col("message_id") + ">")
     # Exchange's numbers begin anew with each queue database, and no line says that a message is gone: the Message-ID tells them apart
     numbered = (events["mta"] == "exchange").any()
     ids = pl.when(pl.col("mta") == "exchange").then(pl.concat_str("queue_id", own.fill_null(""))) if numbered else pl.lit(None)
     keyed = events.select(
         *_NEEDED,
-        host_key=host_key,
+        host_key=host_key() if events["host"].has_nulls() else pl.col("host"),
         key=pl.coalesce(ids, "queue_id", own) if numbered or events["queue_id"].has_nulls() else pl.col("queue_id"),
         _n=pl.int_range(pl.len(), dtype=pl.UInt32),
         _input="_input" if "_input" in events.columns else pl.lit(0, dtype=pl.UInt32),
@@ -99,6 +97,11 @@ def gather(events: pl.DataFrame) -> Gathered:
         schema.conform(events[alone].select(c for c in events.columns if c in schema.EVENTS), schema.EVENTS, "events"),
         until,
     )
+
+
+def host_key() -> pl.Expr:
+    """What tells hosts apart: the name in the line, or else the folder that the log is in."""
+    return pl.coalesce("host", pl.col("source").str.replace(r"[^/\\]*$", ""))
 
 
 def _by_stay(keyed: pl.DataFrame) -> pl.DataFrame:

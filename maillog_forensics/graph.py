@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from maillog_forensics import authors, causes, schema, skew
+from maillog_forensics import authors, causes, schema
 from maillog_forensics.authors import RESPONDER_WORDS
 from maillog_forensics.mail import Mail
 
@@ -31,7 +31,7 @@ EDGES: dict[str, pl.DataType | type[pl.DataType]] = {
 }
 """One row for each (logical message, from mailbox, to mailbox), sorted by `sent`.
 
-`sent` is the first sight of the message on any host, on one clock, `arrived` the last attempt to hand it to this recipient,
+`sent` is the first sight of the message on any host, `arrived` the last attempt to hand it to this recipient,
 `mid` its first stay. `is_automatic`: the log says that a machine wrote it; `is_linked`: the log
 links it to the message it answers; `is_inferred`: the sender was inferred, since the log has only the null reverse-path.
 """
@@ -88,8 +88,8 @@ class Graph:
 
         Returns
         -------
-        The columns of `EDGES` with names of mailboxes, and `born` (first sight on the host where it entered, by that host's own
-        clock), `size` in bytes, `transport` (a responder's, that the recipient's copy was handed to), `host`.
+        The columns of `EDGES` with names of mailboxes, and `born` (first sight on the host where it entered), `size` in bytes,
+        `transport` (a responder's, that the recipient's copy was handed to), `host`.
         """
         stays = self.stays.lazy().filter(pl.col("logical").is_in(edges["logical"].unique().implode()))
         messages = mail.messages.select("mid", "first", "size", "host", "queue_id").join(stays, on="mid").collect()
@@ -105,7 +105,7 @@ class Graph:
         own = pl.col("first").filter(pl.col("is_handed_on").is_null())
         entered = (
             pl.col("host").filter(pl.col("is_handed_on").is_null()).drop_nulls()
-        )  # clocks that differ may show it elsewhere first
+        )  # clocks that differ a little may show it elsewhere first
         about = (
             messages.join(programs, on="mid")
             .sort("mid")
@@ -134,7 +134,7 @@ def build(mail: Mail) -> Graph:
     delivery whatever the lengths of addresses and Message-IDs. Cost: a few hash joins and one sort, n log n in the number of
     deliveries. Logical messages are told apart by a 128-bit hash of their Message-IDs.
     """
-    messages, deliveries = _on_one_clock(mail)
+    messages, deliveries = mail.messages, mail.deliveries
     written, answers = authors.attribute(messages, deliveries)
     boxes = _boxes(messages, deliveries, written)
     numbers = _Numbers(boxes)
@@ -215,18 +215,6 @@ def _once(rows: pl.DataFrame) -> pl.DataFrame:
         )
     )
     return pl.concat([rows.filter(~several), grouped.select(*EDGES)])
-
-
-def _on_one_clock(mail: Mail) -> tuple[pl.LazyFrame, pl.LazyFrame]:
-    """Messages and deliveries, their times corrected by the skew of their hosts' clocks."""
-    messages, deliveries = mail.messages, mail.deliveries
-    skewed = skew.offsets(mail)
-    if not skewed:
-        return messages, deliveries
-    ahead = pl.duration(seconds=pl.col("host_key").replace_strict(skewed, default=0.0, return_dtype=pl.Float64))
-    hosts = messages.select("mid", "host_key")
-    times = [pl.col("first") - ahead, pl.col("last") - ahead]
-    return messages.with_columns(times), deliveries.join(hosts, on="mid", how="left").with_columns(times).drop("host_key")
 
 
 def _boxes(messages: pl.LazyFrame, deliveries: pl.LazyFrame, written: pl.DataFrame) -> pl.Series:

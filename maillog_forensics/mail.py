@@ -93,6 +93,8 @@ class Mail:
         Events that belong to no message: refusals at the door, notices. Table of `schema.EVENTS`, in no order.
     until
         Last time of any event, by `host_key`: a log that stops is no end.
+    ahead
+        Seconds by which the clocks of hosts were ahead, by `host_key`; they are off all times already (`skew.on_one_clock`).
     folder
         Where the files are; they go when nobody holds on to it.
     """
@@ -102,6 +104,7 @@ class Mail:
     attempts: pl.LazyFrame
     until: dict[str, dt.datetime] = field(default_factory=dict)
     folder: Folder | None = None
+    ahead: dict[str, float] = field(default_factory=dict)
 
     def stays(self, mids: pl.Series | Sequence[int]) -> pl.DataFrame:
         """The messages with these numbers, in their order."""

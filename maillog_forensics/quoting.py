@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from maillog_forensics.text import visible
 
-_PLAIN_ADDRESS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=~-]*@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
+_PLAIN_ADDRESS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+=~#-]*@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
 _QUEUE_ID = re.compile(
     r"[0-9A-Za-z]{5,24}|[0-9A-Za-z]{6}-[0-9A-Za-z]{6}-[0-9A-Za-z]{2}|[0-9A-Za-z]{6}-[0-9A-Za-z]{11}-[0-9A-Za-z]{4}"
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from maillog_forensics import harm, skew
+from maillog_forensics import harm
 from maillog_forensics.accounts import InputReport
 from maillog_forensics.findings import Traffic
 from maillog_forensics.language import mark, said
@@ -53,8 +53,8 @@ def traffic(
     )
 
 
-def limits(reports: list[InputReport], mail: Mail) -> list[str]:
-    """Sentences about what can't be seen in these logs."""
+def limits(reports: list[InputReport], mail: Mail, ahead: dict[str, float]) -> list[str]:
+    """Sentences about what can't be seen in these logs, and of the hosts whose clocks were `ahead` (as in `Mail`)."""
     out: list[str] = []
     has_subjects = mail.messages.group_by("mta").agg(pl.col("subject").is_not_null().any())
     mtas = dict(has_subjects.collect().iter_rows())
@@ -78,15 +78,15 @@ def limits(reports: list[InputReport], mail: Mail) -> list[str]:
             )
         if "taken as UTC" in r.basis.zone_basis and r.recognised:
             out.append(said("%(file)s: no line tells the time zone; its stamps were taken as UTC.", file=r.about.path))
-    for host, seconds in skew.offsets(mail).items():
+    for host, seconds in ahead.items():
         out.append(
             said(
                 mark(
-                    "The clock of %(host)s was %(s)s s ahead of the others; its own times are shown, corrected ones were searched."
+                    "The clock of %(host)s was %(s)s s ahead of the others; its lines show its own times, all else the corrected ones."
                 )
                 if seconds > 0
                 else mark(
-                    "The clock of %(host)s was %(s)s s behind the others; its own times are shown, corrected ones were searched."
+                    "The clock of %(host)s was %(s)s s behind the others; its lines show its own times, all else the corrected ones."
                 ),
                 host=host,
                 s=round(abs(seconds)),

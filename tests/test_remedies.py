@@ -130,7 +130,7 @@ _IN_A_CONFIGURATION = re.compile(r"^ *(?:senders|recipients|domains) +=(.*)$|^# 
 
 
 @pytest.mark.parametrize("cause", CAUSES)
-@pytest.mark.parametrize("char", "!#$%&'*/?^`{|}\\\":;<>,()[] \t\n")
+@pytest.mark.parametrize("char", "!$%&'*/?^`{|}\\\":;<>,()[] \t\n")
 def test_what_a_configuration_would_expand_is_never_printed_into_one(cause: str, char: str) -> None:
     """Exim expands `$`, and takes `*` for all and `!` for not; all of them may stand in an address (RFC 5322, 3.2.3)."""
     odd = (f"{char}anna@beta.example", f"an{char}na@gamma.example", f"bob@{char}beta.example", f"bob@be{char}ta.example")

@@ -158,7 +158,7 @@ def _search(archive: Archive, config: Config, since: dt.datetime, start: dt.date
         examined.searches,
         reports,
         summary.traffic(inside, examined.edges.filter(pl.col("sent") >= start), reports),
-        summary.limits(reports, mail),
+        summary.limits(reports, mail, examined.ahead),
         Lives.of(mail),
     )
 
