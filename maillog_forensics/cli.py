@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import sys
 from collections.abc import Iterable
@@ -139,7 +140,7 @@ def analyze(
     from maillog_forensics import engines, masking, run_summary, timing, writers
     from maillog_forensics.api import analyze as run
     from maillog_forensics.language import language
-    from maillog_forensics.options import duration_s, kinds, moment, size_bytes
+    from maillog_forensics.options import duration_s, kinds, size_bytes, span
     from maillog_forensics.progress import Progress
 
     wanted = kinds(fail_on)
@@ -153,10 +154,11 @@ def analyze(
         writers.Output(events).check()
     for place in filter(None, (findings, report, summary)):
         writers.check_place(place)
+    begin, end = span(since, until)
     with run_summary.Watch(summary, _command()) as watch:
         with Progress(quiet) as bar, writers.strange_lines(unrecognised) as strange:
             result = (
-                _archived(archive, since, until, window, allow, events is not None)
+                _archived(archive, begin, end, window, allow, events is not None)
                 if archive
                 else run(
                     paths or [],
@@ -164,8 +166,8 @@ def analyze(
                     year=year,
                     format=format,
                     parsers=parsers,
-                    since=moment(since, "--since"),
-                    until=moment(until, "--until"),
+                    since=begin,
+                    until=end,
                     window_s=duration_s(window, "--window"),
                     allow=allow,
                     command=_command(),
@@ -211,16 +213,16 @@ def analyze(
 
 
 def _archived(
-    archive: Path, since: str | None, until: str | None, window: str, allow: Path | None, keep_events: bool
+    archive: Path, since: dt.datetime | None, until: dt.datetime | None, window: str, allow: Path | None, keep_events: bool
 ) -> Analysis:
     """What `analyze` finds in an archive."""
     from maillog_forensics.archive.looking import analyze as run
-    from maillog_forensics.options import duration_s, moment
+    from maillog_forensics.options import duration_s
 
     return run(
         archive,
-        since=moment(since, "--since"),
-        until=moment(until, "--until"),
+        since=since,
+        until=until,
         window_s=duration_s(window, "--window"),
         allow=allow,
         command=_command(),
@@ -415,7 +417,9 @@ commands_daily.register(app)
 def _command() -> str:
     import shlex
 
-    return shlex.join(["maillog-forensics", *sys.argv[1:]])
+    from maillog_forensics.logfiles import label
+
+    return shlex.join(["maillog-forensics", *map(label, sys.argv[1:])])
 
 
 def _tell(sentences: Iterable[str]) -> None:

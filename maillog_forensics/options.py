@@ -42,6 +42,14 @@ def moment(text: str | None, option: str) -> dt.datetime | None:
     return time if time.tzinfo else time.replace(tzinfo=dt.UTC)
 
 
+def span(since: str | None, until: str | None) -> tuple[dt.datetime | None, dt.datetime | None]:
+    """The times of --since and --until: a span that is empty would look like a quiet day."""
+    begin, end = moment(since, "--since"), moment(until, "--until")
+    if begin and end and begin >= end:
+        raise UsageError(f"--since {since} --until {until}: nothing is between them; the first must be the earlier one")
+    return begin, end
+
+
 def kinds(text: str | None) -> frozenset[str]:
     """Kinds of incidents in --fail-on: loop, storm."""
     words = names(text)

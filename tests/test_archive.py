@@ -327,6 +327,21 @@ def test_verify_finds_what_was_changed_and_what_is_missing(tmp_path: Path) -> No
     assert two.name in faults[1] and "missing" in faults[1]
 
 
+@pytest.mark.parametrize("harm", ["gone", "empty", "cut", "same size"])
+def test_looking_into_a_damaged_archive_names_what_to_do(tmp_path: Path, harm: str) -> None:
+    root, log = tmp_path / "a", tmp_path / "mail.log"
+    log.write_bytes(lines(0, 500))
+    take(root, log)
+    (path,) = root.glob("events/*/*.parquet")
+    whole = path.read_bytes()
+    if harm == "gone":
+        path.unlink()
+    else:
+        path.write_bytes({"empty": b"", "cut": whole[:-9], "same size": bytes(len(whole))}[harm])
+    with pytest.raises(ArchiveError, match="archive verify"):
+        looking.analyze(root)
+
+
 def test_a_second_run_says_so_when_the_first_does_not_end(tmp_path: Path) -> None:
     with (
         store.writing(tmp_path / "a"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,19 @@ def test_analyze_writes_report_and_findings_and_says_where(log: Path, tmp_path: 
     assert str(tmp_path / "r.html") in said(result)
 
 
+def test_a_name_that_is_no_utf8_stands_in_the_findings_as_escapes(log: Path, tmp_path: Path) -> None:
+    odd = os.fsencode(tmp_path) + b"/\xff\xfe.log"
+    try:
+        shutil.copy(log, odd)
+    except OSError:
+        pytest.skip("this file system takes no names that are not UTF-8")
+    result = run("analyze", os.fsdecode(odd), "--findings", str(tmp_path / "f.json"), "--summary", str(tmp_path / "s.json"))
+    assert result.returncode == 0, said(result)
+    findings = json.loads((tmp_path / "f.json").read_text())
+    assert findings["inputs"][0]["path"].endswith(r"\xff\xfe.log") and r"\xff\xfe.log" in findings["run"]["command"]
+    assert r"\xff\xfe.log" in json.loads((tmp_path / "s.json").read_text())["command"]
+
+
 def test_findings_go_to_standard_output_alone(log: Path) -> None:
     result = run("analyze", str(log), "--findings", "-", "--quiet")
     assert json.loads(result.stdout)["incidents"]
@@ -60,7 +74,10 @@ def test_fail_on_exits_with_ten_only_for_the_kind_that_is_there(log: Path) -> No
 
 @pytest.mark.parametrize(
     ("args", "word"),
-    [(["--window", "soon"], "--window 4h"), (["--since", "yesterdayish"], "--since 2026"), (["--fail-on", "fire"], "loop,storm"), (["--tz", "Mars/Base"], "Asia/Manila")],
+    [
+        (["--window", "soon"], "--window 4h"), (["--since", "yesterdayish"], "--since 2026"), (["--fail-on", "fire"], "loop,storm"),
+        (["--since=2026-03-03", "--until=2026-03-01"], "earlier"), (["--tz", "Mars/Base"], "Asia/Manila"),
+    ],
 )  # fmt: skip
 def test_a_wrong_option_is_usage_and_says_what_to_write(log: Path, args: list[str], word: str) -> None:
     result = run("analyze", str(log), *args)

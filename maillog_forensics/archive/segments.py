@@ -40,6 +40,9 @@ def full_disk_told(place: Path) -> Iterator[None]:
         raise ArchiveError(f"{place}: the archive can't be written ({what}); what was in it before is unharmed") from error
 
 
+MEND = "'archive verify' names every damaged file, 'archive rebuild --from-logs' makes it again from logs that are still there"
+
+
 def incoming(root: Path) -> Path:
     """The folder for what a run is about to write; what lies there is nobody's once the run is over."""
     folder = root / _INCOMING
@@ -104,9 +107,20 @@ def _flush_folder(path: Path) -> None:
 
 
 def scan(root: Path, segments: Sequence[Segment]) -> pl.LazyFrame:
-    """The events of some segments, in their order."""
+    """The events of some segments, in their order.
+
+    Raises
+    ------
+    ArchiveError
+        One of the files is gone or was cut.
+    """
     if not segments:
         return pl.LazyFrame(schema=SCHEMA)
+    for segment in segments:
+        path = root / segment.path
+        size = path.stat().st_size if path.is_file() else 0
+        if size != segment.bytes:
+            raise ArchiveError(f"{path}: {size:,} bytes of {segment.bytes:,} are there; {MEND}")
     return pl.concat([pl.scan_parquet(root / s.path, glob=False) for s in segments])
 
 

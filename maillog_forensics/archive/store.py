@@ -206,6 +206,10 @@ def _locked(root: Path, kind: str, wait_s: float) -> Iterator[None]:
         db.execute(f"BEGIN {kind}")
         db.execute("SELECT count(*) FROM sqlite_master").fetchone()
         yield
+    except pl.exceptions.ComputeError as error:
+        if "parquet" not in str(error) or "os error" in str(error):  # such as a full disk
+            raise
+        raise ArchiveError(f"{root}: a file of events can't be read ({str(error).splitlines()[0]}); {segments.MEND}") from error
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
             raise ArchiveError(
