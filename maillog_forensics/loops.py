@@ -54,3 +54,5 @@ class Loop:
     verdict: str = "loop"
     grows: bool = False
     """Whether each turn has more messages than the one before, so that the last turns are most of it."""
+    answers_each: int = 1
+    """How often a side answers each message, where one of the answers alone is answered."""

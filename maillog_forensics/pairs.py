@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from maillog_forensics import doubling, people, rhythm, runs
+from maillog_forensics import answers_each, doubling, people, rhythm, runs
 from maillog_forensics.findings import LoopType
 from maillog_forensics.graph import Graph
 from maillog_forensics.loops import Loop
@@ -257,7 +257,10 @@ def _examine_pair(
             if _is_refuted(names, data, [*range(first, last + 1)], loop, parameters):
                 continue
             notices = loop.type is not LoopType.NOTIFICATION  # those of answers that were refused when it broke are no part of it
-            loop.rows = [data["row"][k] for k in range(first, last + 1) if not (notices and data["is_notification"][k])]
+            whole = [k for k in range(first, last + 1) if not (notices and data["is_notification"][k])]
+            loop.rows = [data["row"][k] for k in whole]
+            if loop.answers_each > 1:
+                answers_each.count_all(loop, names, data, whole)
         else:
             search.set_aside[loop.verdict] = search.set_aside.get(loop.verdict, 0) + 1
         taken[first : last + 1] = [True] * (last + 1 - first)
@@ -272,7 +275,8 @@ def _is_refuted(
     if loop.grows:  # what grew is most of it
         return len(whole) > _MOST_GROWN * len(loop.rows)
     most = _MOST_IN_TURN if is_in_turn([data["up"][k] for k in whole], parameters) else _MOST_IN_FLIGHT
-    return len(whole) > most * len(loop.rows) and judge(names, data, whole, parameters, len(whole)) is None
+    again = answers_each.find if loop.answers_each > 1 else judge
+    return len(whole) > most * len(loop.rows) and again(names, data, whole, parameters, len(whole)) is None
 
 
 def _with_the_rest(first: int, last: int, data: dict[str, list[Any]], taken: list[bool]) -> tuple[int, int]:
@@ -320,7 +324,10 @@ def examine(names: tuple[str, str], data: dict[str, list[Any]], stretch: list[in
         if len(span) < parameters.min_marked or best:
             continue
         best = judge(names, data, span, parameters, len(stretch))
-    return best or doubling.judge(names, data, _without_ends(stretch, times), parameters)
+    if best is None:
+        whole = _without_ends(stretch, times)
+        best = answers_each.find(names, data, whole, parameters, len(stretch)) or doubling.judge(names, data, whole, parameters)
+    return best
 
 
 def _without_ends(stretch: list[int], times: list[float]) -> list[int]:

@@ -31,6 +31,8 @@ class StormParameters:
     min_answers: int = 3
     answered: float = 0.7
     """Null senders that came from one mailbox so often, of so many mails to it, are answers to those."""
+    answers_each: int = 2
+    """To one mail come so many: a receipt, and an absence notice."""
     provoked: float = 0.5
     """A burst of which a larger part came from where the mailbox had sent as many mails shortly before is what those provoked."""
     factor: float = 8.0
@@ -131,7 +133,9 @@ def _without_answers(edges: pl.DataFrame, graph: Graph, parameters: StormParamet
         return edges
     asked = graph.edges.lazy().join(often.lazy(), left_on=["sender", "recipient"], right_on=["recipient", "sender"], how="semi")
     counts = asked.group_by(recipient="sender", sender="recipient").agg(asked=pl.len()).collect()
-    answers = often.join(counts, on=["sender", "recipient"]).filter(pl.col("asked") >= parameters.answered * pl.col("len"))
+    answers = often.join(counts, on=["sender", "recipient"]).filter(
+        parameters.answers_each * pl.col("asked") >= parameters.answered * pl.col("len")
+    )
     mine = edges.join(answers.select("sender", "recipient"), on=["sender", "recipient"], how="anti", maintain_order="left")
     return pl.concat(
         [mine, edges.filter("is_notification").join(answers, on=["sender", "recipient"], how="semi").select(edges.columns)]
@@ -179,7 +183,10 @@ def find_storms(mail: Mail, graph: Graph, parameters: StormParameters = StormPar
         for first, last, quiet in found:
             burst = part.slice(first, last - first + 1)
             storm = _storm(str(recipient), burst, quiet)
-            if storm.type is StormType.BACKSCATTER and _provoked(mail, graph, burst) > parameters.provoked * burst.height:
+            if (
+                storm.type is StormType.BACKSCATTER
+                and _provoked(mail, graph, burst, parameters.answers_each) > parameters.provoked * burst.height
+            ):
                 why = said("answers to a mailing of the mailbox's own")
                 search.set_aside[why] = search.set_aside.get(why, 0) + 1
             else:
@@ -213,8 +220,8 @@ def find_storms(mail: Mail, graph: Graph, parameters: StormParameters = StormPar
     return storms, search
 
 
-def _provoked(mail: Mail, graph: Graph, burst: pl.DataFrame) -> int:
-    """How many null senders of a burst to one mailbox came from where it had sent as many mails shortly before.
+def _provoked(mail: Mail, graph: Graph, burst: pl.DataFrame, answers_each: int) -> int:
+    """How many null senders of a burst to one mailbox came from where it had sent mails shortly before, so many for each.
 
     Where mail went: the recipient's domain, and that of the host which took it. What outsiders sent in its name counts for nothing.
     """
@@ -239,7 +246,9 @@ def _provoked(mail: Mail, graph: Graph, burst: pl.DataFrame) -> int:
         .group_by(near=_near(pl.when(is_guessed).then(domain(pl.col("sender"))).otherwise("origin")))
         .agg(came=pl.len())
     )
-    return int(came.join(mails, on="near").select(pl.min_horizontal("came", "mails").sum()).collect().item())
+    return int(
+        came.join(mails, on="near").select(pl.min_horizontal("came", pl.col("mails") * answers_each).sum()).collect().item()
+    )
 
 
 def _near(host: pl.Expr) -> pl.Expr:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 from tests.generator import loops
-from tests.generator.people import answer_time
+from tests.generator.people import answer_time, chat_gap
 from tests.generator.places import Stage
 from tests.generator.responders import MailingList, Responder, spread
 from tests.generator.world import NULL, Alias, Host, Mail, Stay
@@ -61,6 +61,32 @@ def alarms(stage: Stage) -> None:
             )
             at, n = at + rng.expovariate(1 / pace), n + 1
     world.benign.append(f"{n} alarms of {monitor} in bursts, each acknowledged")
+
+
+def told_twice(stage: Stage) -> None:
+    """A desk that answers each mail with a receipt and with an absence notice; a clerk and a program in bursts write to it."""
+    world, rng = stage.world, stage.rng
+    desk, program = f"desk2@{stage.ours[0].domains[0]}", f"robot@{stage.ours[-1].domains[0]}"
+    for lag, is_null in ((spread(rng, 1, 8), True), (spread(rng, 4, 40), rng.random() < 0.3)):
+        style = "sieve" if is_null else "client"
+        world.habit(
+            desk, Responder(world, desk, lag, rng.uniform(0.05, 0.3), is_null, style, prefix="[#] ", size=rng.randint(600, 3000))
+        )
+    clerk, _ = stage.crowd.pair()
+    n = 0
+    for _ in range(rng.randint(3, 8)):
+        at, pace = rng.uniform(world.start, world.end), spread(rng, 20, 200)
+        for _ in range(rng.randint(6, 25)):
+            mail = Mail(
+                program, (desk,), size=1500 + rng.randint(-300, 300), subject=f"Job {n} done", kind="monitor", by="script"
+            )
+            world.submit(mail, at)
+            at, n = at + rng.expovariate(1 / pace), n + 1
+    at = rng.uniform(world.start, world.end)
+    for _ in range(rng.randint(8, 30)):
+        world.submit(stage.crowd.write(clerk, (desk,), kind="ticket"), at)
+        at, n = at + chat_gap(rng), n + 1
+    world.benign.append(f"{n} mails to {desk}, each answered twice")
 
 
 def crossing_monitors(stage: Stage) -> None:
@@ -337,7 +363,8 @@ def forwarded_burst(stage: Stage) -> None:
 LOOKALIKES: dict[str, Callable[[Stage], object]] = {
     f.__name__: f
     for f in (
-        tickets, alarms, crossing_monitors, echo_probe, newsletter, discussion, bounce_answerers, greylisting, receipts, orders, long_chat, absences, reply_all,
-        pop_collector, single_bounces, same_message_id, closed_tickets, several_aliases, invitations, forwarded_burst,
+        tickets, alarms, told_twice, crossing_monitors, echo_probe, newsletter, discussion, bounce_answerers, greylisting, receipts, orders,
+        long_chat, absences, reply_all, pop_collector, single_bounces, same_message_id, closed_tickets, several_aliases, invitations,
+        forwarded_burst,
     )
 }  # fmt: skip

@@ -129,8 +129,12 @@ def _circle(
     prefix: str = "Re: ",
     kind: str = "auto_response",
     answers: tuple[int, ...] = (1,),
+    has_notice: bool = False,
 ) -> Loop:
-    """Responders, each of which writes to the next; with two of them, each answers the author."""
+    """Responders, each of which writes to the next; with two of them, each answers the author.
+
+    has_notice: the last one has an absence notice beside its responder, with the null sender, that the others leave alone.
+    """
     rng = stage.rng
     hosts = [stage.ours[i % len(stage.ours)] for i in range(size)]
     members = _addresses(stage, hosts)
@@ -151,7 +155,7 @@ def _circle(
                 nulls[i % len(nulls)],
                 rng.choice(styles),
                 target=members[(i + 1) % size] if size > 2 or kind == "forwarding" else "",
-                answers_null=True,
+                answers_null=not has_notice,
                 prefix=prefix,
                 size=rng.randint(400, 4000),
                 growth=growth,
@@ -159,6 +163,9 @@ def _circle(
                 answers=answers[i % len(answers)],
             ),
         )
+    if has_notice:
+        notice = Responder(stage.world, members[-1], spread(rng, 1, 8), 0.1, True, "sieve", prefix="Absent: ", size=700)
+        stage.world.habit(members[-1], notice)
     for host in set(hosts) if not stage.goes_on else ():
         host.backlog = backlog
     if stage.is_hard and not stage.goes_on and rng.random() < 0.2:
@@ -246,6 +253,11 @@ def pair_doubling(stage: Stage) -> Loop:
     both = stage.rng.random() < 0.4
     more = _uneven(stage) | {"backlog": (0.0, 60.0)}
     return _circle(stage, 2, answers=(2, 2) if both else stage.rng.choice(((1, 2), (2, 1))), **more | {"count": (40, 300)})
+
+
+def pair_told_twice(stage: Stage) -> Loop:
+    """One side answers everything with a receipt and, with the null sender, with an absence notice; the other answers the receipts."""
+    return _circle(stage, 2, has_notice=True, **_uneven(stage))
 
 
 def ring_of_answers(stage: Stage) -> Loop:
@@ -437,6 +449,7 @@ HARD: dict[str, tuple[Callable[[Stage], Loop], int]] = {
     "pair_slow": (pair_slow, 2),
     "pair_short": (pair_short, 2),
     "pair_doubling": (pair_doubling, 2),
+    "pair_told_twice": (pair_told_twice, 2),
     "hub": (hub, 2),
     "ring_of_answers": (ring_of_answers, 4),
     "forwarding_srs": (forwarding_srs, 5),
