@@ -68,3 +68,8 @@ def _ascii_domains(table: pl.DataFrame) -> pl.DataFrame:
 def domain(expr: pl.Expr) -> pl.Expr:
     """What stands after the last @, or NULL."""
     return expr.str.extract(r"@([^@]+)$", 1)
+
+
+def last_labels(host: pl.Expr) -> pl.Expr:
+    """The last two labels of a host's or domain's name, or NULL: what tells whether mail came from where mail went."""
+    return host.str.to_lowercase().str.extract(r"([^.]+\.[^.]+)$", 1)

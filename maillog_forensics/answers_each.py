@@ -11,6 +11,7 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
+from maillog_forensics.language import said
 from maillog_forensics.loops import Loop
 from maillog_forensics.pair_sides import PairParameters
 from maillog_forensics.pair_verdicts import judge
@@ -27,9 +28,22 @@ def find(
     """The loop in a stretch of a pair's history, as `pair_verdicts.judge` finds it where one answer to each message is left; its rows are those that were."""
     for span in _thinned(stretch, data):
         if len(span) >= parameters.min_marked and (loop := judge(names, data, span, parameters, within)):
-            loop.answers_each = round(2 * len(stretch) / len(span) - 1)
+            _tell(loop, names, data, stretch, span)
             return loop
     return None
+
+
+def _tell(loop: Loop, names: tuple[str, str], data: dict[str, list[Any]], stretch: list[int], span: list[int]) -> None:
+    """Say what all else that is said of the loop leaves out."""
+    kept = set(span)
+    left_out = [k for k in stretch if k not in kept]
+    loop.answers_each = round(2 * len(stretch) / len(span) - 1)
+    words = said(
+        "%(who)s answers each message %(n)s times; one of these answers goes round, the others are left out of what is measured here",
+        who=names[not data["up"][left_out[0]]],
+        n=loop.answers_each,
+    )
+    loop.factors.append((said("answers left out"), len(left_out), said("of %(n)s", n=len(stretch)), True, words))
 
 
 def _thinned(stretch: list[int], data: dict[str, list[Any]]) -> Iterator[list[int]]:

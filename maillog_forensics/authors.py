@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from maillog_forensics.addresses import domain
+from maillog_forensics.addresses import domain, last_labels
 
 RESPONDER_WORDS = (
     r"(?i)vacation|auto-?_?(?:re(?:ply|spon)|answer)|userauto|out-?of-?office|responder|\boof\b|ooftemplate|replytemplate"
@@ -201,12 +201,12 @@ def _by_conversation(unknown: pl.DataFrame, to: pl.DataFrame, earlier: pl.DataFr
     asked = (
         unknown.select("mid", "logical", "first", "client_host", "host_key")
         .join(to, on="mid")
-        .with_columns(near=pl.col("client_host").fill_null("").str.to_lowercase().str.extract(r"([^.]+\.[^.]+)$", 1))
+        .with_columns(near=last_labels(pl.col("client_host")))
         .sort("first", "mid")
     )
     earlier = (
         earlier.select("mid", "author", "host_key", "is_here", sent="first", peer="to_box")
-        .with_columns(near=domain(pl.col("peer")).str.extract(r"([^.]+\.[^.]+)$", 1))
+        .with_columns(near=last_labels(domain(pl.col("peer"))))
         .sort("sent", "mid", "peer")
     )
     same = asked.join_asof(

@@ -11,7 +11,7 @@ import math
 import polars as pl
 
 from maillog_forensics import people, runs
-from maillog_forensics.addresses import domain
+from maillog_forensics.addresses import domain, last_labels
 
 WINDOW_S = 4 * 3600.0
 LEAST = 4
@@ -104,11 +104,11 @@ def _places(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The messages with the number of the place each came from; and place, box: the mailboxes that may live there."""
     of = stays.lazy().join(unsigned.lazy().select("logical").unique(), on="logical", how="semi")
-    far = pl.when(~pl.col("client_host").is_in(["unknown", "localhost"])).then(_near(pl.col("client_host")))
+    far = pl.when(~pl.col("client_host").is_in(["unknown", "localhost"])).then(last_labels(pl.col("client_host")))
     born = pl.col("client_host").is_null()
     origins = (
         messages.select(
-            "mid", "host", far=far, host_key=pl.when(born).then("host_key"), near=pl.when(born).then(_near(pl.col("host")))
+            "mid", "host", far=far, host_key=pl.when(born).then("host_key"), near=pl.when(born).then(last_labels(pl.col("host")))
         )
         .join(of, on="mid")
         .sort("mid")
@@ -120,7 +120,7 @@ def _places(
     hosts = origins.select("name", "host_key").drop_nulls().unique()
     local = (
         deliveries.filter(pl.col("event") == "deliver", pl.col("relay_ip").is_null())
-        .select("mid", near=_near(domain(pl.col("to_box"))))
+        .select("mid", near=last_labels(domain(pl.col("to_box"))))
         .join(messages.select("mid", "host_key").join(hosts.lazy(), on="host_key"), on="mid")
         .select("name", "near")
         .drop_nulls()
@@ -129,11 +129,6 @@ def _places(
     )
     serves = pl.concat([local, origins.select("name", near="name"), origins.select("name", near="far").drop_nulls()]).unique()
     names = origins.select("name").unique().sort("name").with_row_index("place")
-    near = boxes.to_frame("box").select(near=_near(domain(pl.col("box")))).with_row_index("box")
+    near = boxes.to_frame("box").select(near=last_labels(domain(pl.col("box")))).with_row_index("box")
     lives = near.join(serves.join(names, on="name"), on="near").select("place", "box").unique().sort("place", "box")
     return unsigned.join(origins.join(names, on="name").select("logical", "place"), on="logical"), lives
-
-
-def _near(host: pl.Expr) -> pl.Expr:
-    """The last two labels of a host's or domain's name."""
-    return host.str.to_lowercase().str.extract(r"([^.]+\.[^.]+)$", 1)

@@ -20,14 +20,16 @@ _LIMIT_WORDS = re.compile(
     r"(?i)\b(rate|limit|quota|too (?:many|much)|exceed|throttl|flood|per (?:hour|day|minute)|policyd?|try again later)\b"
 )
 _FULL_WORDS = re.compile(
-    r"(?i)mailbox (?:is )?full|over ?quota|quota exceeded|5\.2\.2|insufficient (?:system )?storage|disk quota"
+    r"(?i)mailbox (?:is )?full|over ?quota|quota exceeded|(?<![\d.])5\.2\.2(?![\d.])|insufficient (?:system )?storage|disk quota"
 )
 _LOOP_WORDS = re.compile(r"(?i)mail loop|forwarding loop|loops? back|too many (?:hops|.received)|hop ?count|routing loop")
 _SIZE_WORDS = re.compile(
-    r"(?i)\b5\.(?:2\.3|3\.4)\b|message (?:size|length|(?:is )?too (?:big|large))|message exceeds .{0,40}\bsize"
+    r"(?i)(?<![\d.])5\.(?:2\.3|3\.4)(?![\d.])|message (?:size|length|(?:is )?too (?:big|large))|message exceeds .{0,40}\bsize"
 )
 """One message is too large (RFC 3463, X.2.3 and X.3.4): no limit of how many are sent."""
-_ACCESS_RULE = re.compile(r"(?i)\b5\.7\.\d+\b.{0,400}\b(?:address|host|command|helo|ehlo|header|body|content|data) rejected: ")
+_ACCESS_RULE = re.compile(
+    r"(?i)(?<![\d.])5\.7\.\d+\b.{0,400}\b(?:address|host|command|helo|ehlo|header|body|content|data) rejected: "
+)
 """A refusal by a rule that the server's administrator wrote; what follows the colon are his words."""
 _OPERATOR = re.compile(r"(?i)\b(?:cancelled|removed|frozen|deleted) by\b|^(?:removed|deleted|held|placed on hold)|postsuper")
 

@@ -51,7 +51,7 @@ def _corrected(table: pl.LazyFrame, ahead: dict[str, float], *times: str) -> pl.
 
 
 def offsets(mail: Mail) -> dict[str, float]:
-    """Seconds by which the clock of each `host_key` is ahead of the one that most hosts agree with, or else of the busiest one.
+    """Seconds by which the clock of each `host_key` is ahead of the one that most hosts agree with, or else of the one that hands over most.
 
     Only hosts whose clock differs by more than `MIN_SKEW_S` are named. The next host saw a message after it came to this one, and
     before this one logged that it was handed over: between these bounds, of four in five messages, is the skew. A slow
@@ -76,21 +76,21 @@ def offsets(mail: Mail) -> dict[str, float]:
     )
     pairs = given.join(taken, on="next_queue_id").filter(pl.col("host_key") != pl.col("other"))
     least, most = ((pl.col("came") - pl.col(c)).dt.total_microseconds() / 1e6 for c in ("gone", "began"))
-    pairs = pairs.select("host_key", "other", least=least, most=most)
+    pairs = pairs.select("host_key", "other", least=least, most=most, gave=1)
     pairs = pairs.filter(pl.col("least").abs() <= MAX_SKEW_S)  # else a queue id that was used again
-    turned = pairs.select(host_key="other", other="host_key", least=-pl.col("most"), most=-pl.col("least"))
+    turned = pairs.select(host_key="other", other="host_key", least=-pl.col("most"), most=-pl.col("least"), gave=0)
     both = (
         pl.concat([pairs, turned])
         .group_by("host_key", "other")
-        .agg(n=pl.len(), least=pl.col("least").quantile(0.8), most=pl.col("most").quantile(0.2))
+        .agg(pl.col("gave").sum(), n=pl.len(), least=pl.col("least").quantile(0.8), most=pl.col("most").quantile(0.2))
         .filter(pl.col("n") >= MIN_LINKS, pl.col("least") <= pl.col("most") + _SLACK_S)
-        .sort("n", "host_key", "other", descending=[True, False, False])
+        .sort("gave", "host_key", "other", descending=[True, False, False])
     )
     near: dict[str, list[tuple[str, float]]] = {}
     for a, b, least_s, most_s in both.select("host_key", "other", "least", "most").iter_rows():
         near.setdefault(a, []).append((b, _gap(least_s, most_s)))
     found: dict[str, float] = {}
-    for root in near:  # the busiest host of each group
+    for root in near:  # of each group the host that hands over most
         if root in found:
             continue
         group, queue = {root: 0.0}, deque([root])

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from maillog_forensics.addresses import domain
+from maillog_forensics.addresses import domain, last_labels
 from maillog_forensics.authors import ANSWER_WITHIN
 from maillog_forensics.findings import StormType
 from maillog_forensics.graph import Graph
@@ -238,22 +238,19 @@ def _provoked(mail: Mail, graph: Graph, burst: pl.DataFrame, answers_each: int) 
         .join(stays, on="mid")
         .join(own.select("logical"), on="logical")
     )
-    went = relays.select("logical", "to_box", near=pl.concat_list(_near(domain(pl.col("to_box"))), _near(pl.col("relay"))))
+    went = relays.select(
+        "logical", "to_box", near=pl.concat_list(last_labels(domain(pl.col("to_box"))), last_labels(pl.col("relay")))
+    )
     mails = went.explode("near").drop_nulls("near").unique().group_by("near").agg(mails=pl.len())
     is_guessed = ~pl.col("sender").str.starts_with("mailer-daemon@")
     came = (
         burst.lazy()
-        .group_by(near=_near(pl.when(is_guessed).then(domain(pl.col("sender"))).otherwise("origin")))
+        .group_by(near=last_labels(pl.when(is_guessed).then(domain(pl.col("sender"))).otherwise("origin")))
         .agg(came=pl.len())
     )
     return int(
         came.join(mails, on="near").select(pl.min_horizontal("came", pl.col("mails") * answers_each).sum()).collect().item()
     )
-
-
-def _near(host: pl.Expr) -> pl.Expr:
-    """The last two labels of a domain."""
-    return host.str.to_lowercase().str.extract(r"([^.]+\.[^.]+)$", 1)
 
 
 def _is_ours(user: str, client_host: str, client_ip: str, home: str) -> pl.Expr:

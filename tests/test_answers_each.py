@@ -19,5 +19,7 @@ def test_a_receipt_and_an_absence_notice_for_each_message_are_one_loop_with_all_
     found = api.analyze([str(tmp_path)]).findings.incidents
     (loop,) = [i for i in found if set(i.members) == set(told["members"])]
     assert loop.messages == pytest.approx(told["messages"], rel=0.06)
+    (words,) = [f.words for f in loop.confidence.factors if "goes round" in f.words]
+    assert " answers each message 2 times; " in words and words.split()[0] in loop.members
     counts = sorted(arrow.messages for arrow in loop.arrows)
     assert counts[1] >= 1.5 * counts[0] and sum(counts) == pytest.approx(loop.messages, abs=2)

@@ -20,6 +20,8 @@ from maillog_forensics.endings import classify
         ("552 5.2.2 Mailbox size limit exceeded", "mailbox_full"),
         ("452 4.2.2 The recipient's inbox is over quota", "mailbox_full"),
         ("550 5.1.1 no such user", None),
+        ("450 4.7.1 [192.5.3.4] sends too many messages, try again later", "sending_limit"),
+        ("550 5.1.1 no such user at 10.5.2.2", None),
     ],
 )
 def test_words_that_look_like_a_guards_are_one_only_where_a_guard_says_them(text: str, reason: str | None) -> None:

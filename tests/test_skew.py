@@ -18,10 +18,10 @@ START = dt.datetime(2026, 3, 5, 10, tzinfo=dt.UTC)
 
 
 class Logs:
-    """Lines of several Postfix hosts, each by its own clock."""
+    """Lines of several Postfix hosts, each by its own clock; `takes_s` is how long a hand-over lasts."""
 
-    def __init__(self, **ahead: float) -> None:
-        self.ahead, self.lines, self.count = ahead, {host: [] for host in ahead}, 0
+    def __init__(self, takes_s: float = 0.5, **ahead: float) -> None:
+        self.takes_s, self.ahead, self.lines, self.count = takes_s, ahead, {host: [] for host in ahead}, 0
 
     def relayed(self, at: float, by: str, to: str, sender: str, recipient: str) -> None:
         """Mail that is submitted at one host and put into a mailbox at the other, a second later."""
@@ -40,13 +40,14 @@ class Logs:
         self._stay(to, at + 0.5, second, sender, inside, f"to=<{recipient}>, relay=virtual", "")
 
     def _stay(self, host: str, at: float, queue_id: str, sender: str, client: str, record: str, onward: str) -> None:
+        last = self.takes_s if onward else 0.5
         program, answer = ("smtp", f"250 2.0.0 Ok: queued as {onward}") if onward else ("virtual", "delivered to maildir")
         for after, daemon, text in (
             (0, "smtpd", f"client={client}"),
             (0, "cleanup", f"message-id=<{self.count}@alpha.example>"),
             (0, "qmgr", f"from=<{sender}>, size={900 + 150 * (self.count % 7)}, nrcpt=1 (queue active)"),
-            (0.5, program, f"{record}, delay=0.5, delays=0.1/0/0/0.4, dsn=2.0.0, status=sent ({answer})"),
-            (0.5, "qmgr", "removed"),
+            (last, program, f"{record}, delay=0.5, delays=0.1/0/0/0.4, dsn=2.0.0, status=sent ({answer})"),
+            (last, "qmgr", "removed"),
         ):
             stamp = START + dt.timedelta(seconds=at + after + self.ahead[host])
             self.lines[host].append(f"{stamp.isoformat(timespec='microseconds')} {host} postfix/{daemon}[9]: {queue_id}: {text}")
@@ -78,6 +79,14 @@ def test_clocks_that_agree_are_left_alone(tmp_path: Path) -> None:
         logs.relayed(60 * n, "hub", "east", f"a{n}@alpha.example", f"b{n}@alpha.example")
     mail = logs.mail(tmp_path)
     assert skew.on_one_clock(mail) is mail
+
+
+@pytest.mark.parametrize("ahead", [0.0, 60.0])
+def test_a_slow_hand_over_is_no_wrong_clock(tmp_path: Path, ahead: float) -> None:
+    logs = Logs(takes_s=5.0, hub=0, east=ahead)
+    for n in range(20):
+        logs.relayed(60 * n, "hub", "east", f"a{n}@alpha.example", f"b{n}@alpha.example")
+    assert skew.offsets(logs.mail(tmp_path)) == ({"east": pytest.approx(ahead, abs=5)} if ahead else {})
 
 
 def looped(folder: Path, ahead: float, after_s: float) -> Findings:

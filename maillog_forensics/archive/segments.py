@@ -26,6 +26,8 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {**schema.EVENTS, "text": p
 
 _ROWS_IN_GROUP = 100_000
 _INCOMING = "incoming"
+MEND = "'archive verify' names every damaged file, 'archive rebuild --from-logs' makes it again from logs that are still there"
+"""What to do about a file of events that is damaged."""
 
 
 @contextmanager
@@ -38,9 +40,6 @@ def full_disk_told(place: Path) -> Iterator[None]:
             raise
         what = (getattr(error, "strerror", None) or str(error)).split("\n")[0].lower()
         raise ArchiveError(f"{place}: the archive can't be written ({what}); what was in it before is unharmed") from error
-
-
-MEND = "'archive verify' names every damaged file, 'archive rebuild --from-logs' makes it again from logs that are still there"
 
 
 def incoming(root: Path) -> Path:
