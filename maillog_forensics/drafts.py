@@ -72,5 +72,5 @@ def places(draft: Draft, mail: Mail) -> list[tuple[Place, str]]:
     add(stays.tail(3), said("last turns: arrival"))
     add(told.filter(pl.col("mid").is_in(stays["mid"].tail(3).implode())).tail(4), said("last turns: delivery"))
     if draft.end.place:
-        out.append((draft.end.place, said("what ended it")))
+        out.append((draft.end.place, draft.end.note))
     return list({place: (place, note) for place, note in out}.values())

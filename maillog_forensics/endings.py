@@ -11,6 +11,7 @@ import polars as pl
 
 from maillog_forensics import signatures
 from maillog_forensics.evidence import Place
+from maillog_forensics.figures import clock
 from maillog_forensics.findings import Ending
 from maillog_forensics.language import said
 from maillog_forensics.mail import Mail
@@ -45,6 +46,15 @@ class End:
     signature: str = ""
     place: Place | None = None
     at: dt.datetime | None = None
+    retried: bool = False
+    """Whether it was tried again after `at`; `place` is the last time."""
+
+    @property
+    def note(self) -> str:
+        """What the line of `place` is said to be."""
+        if not self.retried or self.at is None:
+            return said("what ended it")
+        return said("what ended it, tried first at %(time)s and here for the last time", time=clock(self.at))
 
 
 def how_ended(
@@ -114,18 +124,16 @@ def _by_last_messages(mail: Mail, mids: list[int], last: dt.datetime, grace: dt.
     ends = []
     for row in rows.tail(60).to_dicts():
         reason, signature = classify(row["diagnostic"] or "")
-        if row[
-            "waited_for"
-        ]:  # "retry timeout exceeded": the deferrals before it say why; the loop stood still from the first of them on
+        stood = row["event"] == "defer"  # from the first deferral on
+        if row["waited_for"] and not stood:  # "retry timeout exceeded": the deferrals before it say why
             why, known = classify(row["waited_for"])
             if why and reason in (None, why):
-                reason, signature = why, known
+                reason, signature, stood = why, known, True
                 row |= {
                     "diagnostic": row["waited_for"],
                     "source": row["waited_source"],
                     "line": row["waited_line"],
                     "offset": row["waited_offset"],
-                    "last": row["first"],
                 }
         if reason is None and row["event"] in ("bounce", "expire", "discard") and not usual:
             reason = Ending.BLOCKED
@@ -145,7 +153,8 @@ def _by_last_messages(mail: Mail, mids: list[int], last: dt.datetime, grace: dt.
                 row["diagnostic"] or "",
                 signature,
                 place,
-                row["last"],
+                row["first"] if stood else row["last"],
+                stood and row["attempts"] > 1 + (row["event"] != "defer"),
             )
         )
     if not ends:

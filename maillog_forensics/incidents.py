@@ -109,7 +109,7 @@ def finish(draft: Draft, graph: Graph, mail: Mail, lines: Lines, local: frozense
         host=draft.end.host or "",
         text=draft.end.text if len(draft.end.text) <= 1000 else draft.end.text[:1000],
         signature=draft.end.signature,
-        evidence=(lines.evidence(draft.end.place, said("what ended it")),) if draft.end.place else (),
+        evidence=(lines.evidence(draft.end.place, draft.end.note),) if draft.end.place else (),
     )
     head = _entry(stays, mail)
     trigger = Trigger(

@@ -59,7 +59,13 @@ def test_a_full_mailbox_ends_it_and_is_counted_as_filled(analyzed) -> None:  # t
     assert counted(r"== bob@beta\.example .*mailbox is full", log) > 0
     assert loop.harm.mailboxes_filled == ("bob@beta.example",)
     first_full = re.search(r"^(\S+ \S+?)\.\d+ .*== bob@beta\.example .*mailbox is full", log, re.MULTILINE)
-    assert first_full and f"Ended {first_full[1][11:]} by a full mailbox of ours" in words, "not when the queue gave it up"
+    told = re.search(r"Ended (\S+) by a full mailbox of ours", words)
+    behind = re.search(r"The clock of mx\.beta\.example was (\d+) s behind", words)
+    assert first_full and told and behind, "Exim's stamps are of a clock that was behind"
+    seconds = [sum(int(n) * 60**k for k, n in enumerate(reversed(t[-8:].split(":")))) for t in (first_full[1], told[1])]
+    assert seconds[1] - seconds[0] == pytest.approx(int(behind[1]), abs=1), "not when the queue gave it up"
+    (proof,) = loop.ended_by.evidence
+    assert f"tried first at 2026-03-09 {told[1]} and here for the last time" in proof.note and "mailbox is full" in proof.text
     assert "filled; 1 NDR sent 1 mailbox" in words and "Mailboxes filled bob@beta.example" in words
 
 
