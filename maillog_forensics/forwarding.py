@@ -253,7 +253,8 @@ def _shape(part: pl.DataFrame, parameters: RingParameters) -> tuple[list[str], f
             onward = sorted(((w, b) for _, b, w in following if w >= parameters.min_visits and _leaves(part, b)), reverse=True)
             members += [b for _, b in onward[:1] if b not in members]
     else:
-        members = [n for n in part["to_box"].unique(maintain_order=True).to_list() if visits[n] >= parameters.min_visits]
+        often = [n for n in part["to_box"].unique(maintain_order=True).to_list() if visits[n] >= parameters.min_visits]
+        members = _without_readers(often, part)
     at = part.filter(pl.col("to_box").is_in(members)).unique("mid", maintain_order=True)
     growing = total = 0
     is_even = bool(cycles)
@@ -266,6 +267,17 @@ def _shape(part: pl.DataFrame, parameters: RingParameters) -> tuple[list[str], f
         elif len(added) >= parameters.min_visits - 1:
             is_even |= max(added) - min(added) <= parameters.max_uneven * median(added)
     return members, growing / total if total and is_even else 0.0, _comes_back(part, parameters)
+
+
+def _without_readers(often: list[str], part: pl.DataFrame) -> list[str]:
+    """Those of some mailboxes that the message went round by, where a list sends it on to them and to its other subscribers.
+
+    Who is never named as its sender, and got it only together with one who is, merely reads it.
+    """
+    writers = {n for n in part["from_box"].unique().drop_nulls().to_list() if n in often}
+    copies = part.filter(pl.col("to_box").is_in(often)).group_by("mid").agg(pl.col("to_box").unique()).select("to_box").rows()
+    alone = {n for (boxes,) in copies if writers.isdisjoint(boxes) for n in boxes}
+    return [n for n in often if n in writers | alone]
 
 
 def _comes_back(part: pl.DataFrame, parameters: RingParameters) -> bool:

@@ -63,6 +63,30 @@ class Gate:
             )
             at, size = at + 2, size + 600
 
+    def subscribed_to_each_other(self, count: int) -> None:
+        """A message that two lists of a host send each other, and each to its readers."""
+        lists = {
+            "staff@in.example": [f"reader{k}@in.example" for k in range(5)],
+            "crew@in.example": [f"reader{k}@in.example" for k in range(3, 9)],
+        }
+        names, sender, size = list(lists), "ann@out.example", 3_000
+        for k in range(count):
+            own, name = self._id(), names[k % 2]
+            recipients = [name] if not k else [name, *lists[names[(k + 1) % 2]]]
+            said = (
+                f"postfix/smtpd[7]: {own}: client=localhost[127.0.0.1]",
+                f"postfix/cleanup[8]: {own}: message-id=<round@out.example>",
+                f"postfix/qmgr[9]: {own}: from=<{sender}>, size={size}, nrcpt={len(recipients)} (queue active)",
+                *(
+                    f"postfix/local[10]: {own}: to=<{to}>, relay=local, delay=0.3, delays=0.1/0/0/0.2, dsn=2.0.0, status=sent ("
+                    + (f"delivered to command: mailman post {to.partition('@')[0]})" if to == name else "delivered to mailbox)")
+                    for to in recipients
+                ),
+                f"postfix/qmgr[9]: {own}: removed",
+            )
+            self.lines += [(5.0 * k, f"gate {line}") for line in said]
+            sender, size = name.replace("@", "-bounces@"), size + 480
+
     def found(self, folder: Path, hosts: tuple[str, ...]) -> list[Incident]:
         for host in hosts:
             told = [f"{(START + dt.timedelta(seconds=at)):%b %e %H:%M:%S} {line}\n" for at, line in self.lines]
@@ -114,3 +138,10 @@ def test_messages_that_a_hop_limit_ends_soon_are_a_loop_also_when_there_are_many
         )
     (loop,) = gate.found(tmp_path, ("gate",))
     assert loop.messages == 8
+
+
+def test_who_reads_what_two_lists_send_each_other_is_no_member(tmp_path: Path) -> None:
+    gate = Gate(random.Random(4))
+    gate.subscribed_to_each_other(24)
+    (loop,) = gate.found(tmp_path, ("gate",))
+    assert set(loop.members) == {"staff@in.example", "crew@in.example"}
