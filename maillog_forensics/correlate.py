@@ -17,6 +17,7 @@ _NEEDED = (
 """Columns of the events table that messages and deliveries are made of."""
 
 _MADE_BY_EXIM = r"^E([0-9A-Za-z]{6}-[0-9A-Za-z]{6,11}-[0-9A-Za-z]{2,4})@"
+_GROUPS_IN_GROUPS = 5
 _DELIVERY_EVENTS = ("deliver", "defer", "bounce", "expire", "discard")
 
 
@@ -170,6 +171,7 @@ def _messages(inside: pl.DataFrame) -> pl.DataFrame:
 
 def _deliveries(inside: pl.DataFrame) -> pl.DataFrame:
     rows = inside.filter(pl.col("event").is_in(_DELIVERY_EVENTS), pl.col("recipient").is_not_null())
+    rows = _with_expanded(rows, inside)
     return rows.group_by("stay", "recipient", "orig_recipient", maintain_order=True).agg(
         attempts=pl.len(),
         first=pl.col("time").min(),
@@ -189,3 +191,32 @@ def _deliveries(inside: pl.DataFrame) -> pl.DataFrame:
             for c in ("transport", "relay_host", "relay_ip", "next_queue_id", "dsn", "smtp_code", "delay_s")
         },
     )
+
+
+def _with_expanded(rows: pl.DataFrame, inside: pl.DataFrame) -> pl.DataFrame:
+    """Deliveries with the address that was written to, where lines of their own tell of groups and forwards (EXPAND, REDIRECT).
+
+    A group may stand in a group, and a mailbox forward to one. Who is only looked up under another of his addresses (RESOLVE)
+    is the same mailbox, which the delivery names as it answers.
+    """
+    key = pl.col("recipient").str.to_lowercase()
+    told = inside.filter(pl.col("event") == "expand", pl.col("recipient") != pl.col("orig_recipient"))
+    above = (
+        told.select("stay", _of=key, _above="orig_recipient", _is_other=(pl.col("outcome") != "resolve").fill_null(True))
+        .unique(["stay", "_of"], keep="first", maintain_order=True)
+        .filter(pl.col("_of") != pl.col("_above").str.to_lowercase())
+    )
+    if above.is_empty():
+        return rows
+    known = rows.filter(pl.col("orig_recipient").is_null()).select("stay", _to=key).unique(maintain_order=True)
+    known = known.with_columns(_of="_to", _written=pl.lit(None, dtype=pl.String))
+    for _ in range(_GROUPS_IN_GROUPS):
+        known = known.join(above, on=["stay", "_of"], how="left", maintain_order="left").select(
+            "stay",
+            "_to",
+            _of=pl.col("_above").str.to_lowercase(),
+            _written=pl.when("_is_other").then("_above").otherwise("_written"),
+        )
+    written = known.filter(pl.col("_written").str.to_lowercase() != pl.col("_to")).select("stay", "_to", "_written")
+    found = rows.with_columns(_to=key).join(written, on=["stay", "_to"], how="left", maintain_order="left")
+    return found.with_columns(orig_recipient=pl.coalesce("orig_recipient", "_written")).drop("_to", "_written")

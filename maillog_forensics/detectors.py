@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
-from maillog_forensics import beginnings, forwarding, graph, lists, loop_drafts, rings, storm_drafts, storms
+from maillog_forensics import beginnings, forwarding, graph, groups, lists, loop_drafts, rings, storm_drafts, storms
 from maillog_forensics import pairs as pairing
 from maillog_forensics.drafts import Draft
 from maillog_forensics.findings import Search
@@ -37,12 +38,13 @@ def find(mail: Mail, *, window_s: float = 4 * 3600) -> Found:
     pairs, seen_pairs = pairing.find_pairs(mails, PairParameters(window_s=window_s), mail)
     ringed, seen_rings = forwarding.find_rings(mail, mails)
     listed, seen_lists = lists.find_lists(mails, mail, lists.ListParameters(window_s=window_s))
+    grouped, seen_groups = groups.find_groups(mails, mail, PairParameters(window_s=window_s))
     cycles, seen_cycles = rings.find_cycles(mails, rings.CycleParameters(window_s=window_s), mail)
-    for loop in [*cycles, *pairs]:
+    for loop in [*grouped, *cycles, *pairs]:
         if loop.verdict == "loop":
             beginnings.followed_back(loop, mails)
     stormy, seen_storms = storms.find_storms(mail, mails)
-    drafts = [loop_drafts.from_rows(loop, mails, mail) for loop in loop_drafts.distinct([*listed, *cycles, *pairs])]
+    drafts = [loop_drafts.from_rows(loop, mails, mail) for loop in loop_drafts.distinct([*listed, *grouped, *cycles, *pairs])]
     drafts += [loop_drafts.from_stays(loop, mails, mail) for loop in ringed]
     drafts = loop_drafts.merged(drafts, mails, mail)
     drafts += [storm_drafts.from_storm(s, mails, mail) for s in stormy if not storm_drafts.is_of_loop(s, drafts)]
@@ -63,9 +65,9 @@ def find(mail: Mail, *, window_s: float = 4 * 3600) -> Found:
         ),
         Search(
             detector=said("rings of new messages"),
-            candidates=seen_cycles.candidates,
-            found=sum(c.verdict == "loop" for c in cycles),
-            set_aside=seen_cycles.set_aside,
+            candidates=seen_cycles.candidates + seen_groups.candidates,
+            found=sum(c.verdict == "loop" for c in [*grouped, *cycles]),
+            set_aside=dict(Counter(seen_cycles.set_aside) + Counter(seen_groups.set_aside)),
             words=said(
                 "cycles of three to eight mailboxes; groups in which too many write to each other in step to try all: %(n)s. "
                 "Rings there may be missing or shown in part; --since and --until narrow the search",

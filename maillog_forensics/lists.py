@@ -120,7 +120,7 @@ def _copies(graph: Graph, mail: Mail, parameters: ListParameters) -> pl.DataFram
     into = passed.select("logical", list="recipient").unique()
     renamed = into.join(passed.select("logical", list="sender", member="recipient", at="arrived"), on=["logical", "list"])
     handed = (
-        mail.deliveries.filter(pl.col("to_box") != pl.col("final_box"))
+        mail.deliveries.filter(pl.col("to_box") != pl.col("final_box"), pl.col("outcome").ne_missing("autoreply"))
         .select("mid", list="to_box", member="final_box", at="last")
         .join(graph.stays.lazy(), on="mid")
         .select("logical", "list", "member", "at")
@@ -165,6 +165,8 @@ def _together(
     Several that answer through one list at once get each other's copies: no one of them shows that he answers.
     """
     mine = posts.filter(pl.col("sender").is_in(posters)).sort("second")
+    if mine.is_empty():
+        return [], []
     rare = people.rarity(mine["second"].to_list(), None, people.BOTH_WAYS) * 2 / max(2, len(posters))
     if rare < parameters.together_nats or len(posters) > parameters.max_together:
         return [], []
@@ -253,7 +255,8 @@ def _examine(
             )
         )
     if sum(len(s.times) for s in responders) < parameters.min_posts:
-        responders, factors = _together(address, posts, posters, parameters)
+        served = set(copies["member"].unique())
+        responders, factors = _together(address, posts, [p for p in posters if p in served], parameters)
     if responders:  # who posts quickly again and again while a responder floods the list is another one
         begin = min(s.times[0] for s in responders) - parameters.at_once_s
         stop = max(s.times[-1] for s in responders) + parameters.at_once_s

@@ -169,6 +169,8 @@ def _open_rings(found: Relays, used: set[int], graph: Graph, parameters: CyclePa
         runs = [found.runs[came], found.runs[went]]
         if came in used or went in used or min(len(r.times) for r in runs) < parameters.min_open_turns:
             continue
+        if 2 * graph.edges[runs[0].rows]["is_notification"].sum() > len(runs[0].rows):
+            continue  # what failed has made it come, and he whom it comes to has written that
         search.candidates += 1
         begin, end = common(runs)
         asked, passed = ([t for t in r.times if begin <= t <= end] for r in runs)

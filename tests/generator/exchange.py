@@ -135,6 +135,14 @@ class Exchange:
             self._received(rows, stay, host.name, host.ip, short)
         else:
             self._received(rows, stay, stay.previous.name, stay.previous.ip, short)
+        passed_on = defaultdict(list)
+        for attempt in stay.attempts:
+            if attempt.orig not in ("", attempt.recipient) and attempt.recipient not in passed_on[attempt.orig]:
+                passed_on[attempt.orig].append(attempt.recipient)
+        for address, members in passed_on.items():
+            rows.add("MSGTRK", at + 0.04, stay, recipient_address=";".join(members), recipient_count=str(len(members)), source="ROUTING",
+                     server_hostname=short, event_id="EXPAND" if len(members) > 1 else "REDIRECT", recipient_status="250 2.1.5 OK",
+                     related_recipient_address=address)  # fmt: skip
         for attempt in stay.attempts:
             self._attempt(rows, stay, attempt, short)
 

@@ -138,17 +138,17 @@ class Exim:
             return f"{way} defer (-44) H={peer.name} [{peer.ip}]: {said}"
         local = final.partition("@")[0]
         if attempt.how == "script":
-            return f"{local} <{final}> R=vacation T=vacation_pipe"
+            return f"{local} <{attempt.orig}> R=vacation T=vacation_pipe"
         if attempt.how == "autoreply":
-            return f">{attempt.text} <{final}> R=userautoreply T=userautoreply"
+            return f">{attempt.text} <{attempt.orig}> R=userautoreply T=userautoreply"
         if attempt.how == "command":
-            return f"|{attempt.text} <{final}> R=system_aliases T=address_pipe"
+            return f"|{attempt.text} <{attempt.orig}> R=system_aliases T=address_pipe"
         if refusal and refusal.reason == "full":
-            return f"{final} R=local_user T=maildir_home defer (-22): {refusal.text}"
+            return f"{final}{orig} R=local_user T=maildir_home defer (-22): {refusal.text}"
         if refusal:
-            return f"{final}: {refusal.text}"
+            return f"{final}{orig}: {refusal.text}"
         size = f" S={stay.size + 120}" if self.is_rich else ""
-        return f"{local} <{final}> R=local_user T=maildir_home{size}"
+        return f"{local} <{attempt.orig}> R=local_user T=maildir_home{size}"
 
 
 class _Lines:

@@ -430,6 +430,33 @@ def mailing_list(stage: Stage) -> Loop:
     return loop
 
 
+def group(stage: Stage) -> Loop:
+    """A ticket system writes to a group; machines of its members answer, and each answer is a new mail to the group."""
+    rng, world, host = stage.rng, stage.world, stage.ours[0]
+    team = f"{rng.choice(('sales', 'board', 'shift', 'press'))}{len(world.loops) if stage.goes_on else ''}@{host.domains[0]}"
+    (desk,) = _addresses(stage, [stage.ours[-1]])
+    away = [stage.crowd.someone(host) for _ in range(3 if rng.random() < 0.2 else 1)]
+    away = list(dict.fromkeys(away))
+    others = sorted({stage.crowd.someone(host) for _ in range(rng.randint(2, 6))} - {*away})
+    world.aliases[team] = Alias((*away, *others))
+    loop = stage.loop("list", [team, desk, *away])
+    lag = spread(rng, 4, 120 if stage.is_hard else 20)
+    for address in away:
+        habit = Responder(
+            world, address, spread(rng, 3, 30), 0.2, style=rng.choice(_STYLES), prefix="Absent: ", loop=loop if stage.goes_on else None
+        )
+        world.habit(address, habit)
+    habit = Responder(
+        world, desk, lag, rng.uniform(0.1, 0.4), style="client", target=team, prefix="[Ticket] ", loop=loop if stage.goes_on else None
+    )
+    world.habit(desk, habit)
+    n = rng.randint(30, 150)
+    _seed(stage, loop, desk, team, stage.facts["t0"], 0)
+    _ending(stage, loop, _pick_end(stage), n, [away[0], desk])
+    _lasts(stage, n / 2 * (lag + 25))
+    return loop
+
+
 PLAIN: dict[str, tuple[Callable[[Stage], Loop], int]] = {
     "pair_real": (pair_real, 2),
     "forwarding_kept": (forwarding_kept, 3),
@@ -455,4 +482,5 @@ HARD: dict[str, tuple[Callable[[Stage], Loop], int]] = {
     "forwarding_srs": (forwarding_srs, 5),
     "forwarding_own": (forwarding_own, 3),
     "forwarding_rewritten": (forwarding_rewritten, 3),
+    "group": (group, 2),
 }

@@ -88,7 +88,8 @@ class Responder:
                 recipient = f"{self.address.replace('@', '#')}@autoreply.{host.domains[0]}"
             elif self._is_autoreply(host.mta.name):
                 how, text = "autoreply", to
-            stay.attempts.append(Attempt(stay.at, now + rng.uniform(0.02, 0.3), recipient, self.address, how, "sent", text=text))
+            written = next((a.orig for a in stay.attempts if a.recipient == self.address), self.address)
+            stay.attempts.append(Attempt(stay.at, now + rng.uniform(0.02, 0.3), recipient, written, how, "sent", text=text))
             stay.open -= 1
 
     def _is_autoreply(self, mta: str) -> bool:
