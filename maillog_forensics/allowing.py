@@ -43,6 +43,8 @@ def read(path: Path) -> list[Allowed]:
         raise UsageError(f"{path}: can't be read ({(error.strerror or str(error)).lower()})") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not TOML ({error})") from error
+    if strange := sorted(data.keys() - {"allow"}):
+        raise UsageError(f"{path}: {strange[0]!r} means nothing here; write blocks [[allow]] with members, reason and expires")
     entries = []
     for number, entry in enumerate(data.get("allow", []), 1):
         members, reason, expires = entry.get("members"), entry.get("reason"), entry.get("expires")

@@ -7,9 +7,10 @@ import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+import typer.core
 
 from maillog_forensics import commands_daily
 from maillog_forensics.errors import MaillogForensicsError, NoInputError, UsageError
@@ -17,7 +18,22 @@ from maillog_forensics.errors import MaillogForensicsError, NoInputError, UsageE
 if TYPE_CHECKING:
     from maillog_forensics.api import Analysis
 
+
+class _Commands(typer.core.TyperGroup):
+    """Commands whose reader may have enough before they end: what is still buffered goes nowhere, silently."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(0)
+        return result
+
+
 app = typer.Typer(
+    cls=_Commands,
     name="maillog-forensics",
     help="Finds mail loops and NDR storms in Postfix, Exim and Exchange logs, and writes the incident report.",
     no_args_is_help=True,
@@ -86,7 +102,9 @@ def analyze(
     archive: Annotated[
         Path | None, typer.Option("--archive", metavar="DIR", help="Look at what 'daily' has archived there, instead of logs.")
     ] = None,
-    report: Annotated[str | None, typer.Option("--report", metavar="FILE.html", help="Write the incident report.")] = None,
+    report: Annotated[
+        str | None, typer.Option("--report", metavar="FILE.html", help="Write the incident report (.html; also .md, .txt).")
+    ] = None,
     findings: Annotated[
         str | None,
         typer.Option("--findings", metavar="FILE.json", help="Write everything found as JSON (- for standard output)."),
@@ -137,7 +155,7 @@ def analyze(
     quiet: Quiet = False,
 ) -> None:
     """Find mail loops and NDR storms in logs, and write the incident report."""
-    from maillog_forensics import engines, masking, run_summary, timing, writers
+    from maillog_forensics import engines, masking, rendering, run_summary, timing, writers
     from maillog_forensics.api import analyze as run
     from maillog_forensics.language import language
     from maillog_forensics.options import duration_s, kinds, size_bytes, span
@@ -152,8 +170,15 @@ def analyze(
         )
     if events:
         writers.Output(events).check()
-    for place in filter(None, (findings, report, summary)):
-        writers.check_place(place)
+    for option, place, endings in (
+        ("--findings", findings, (".json",)),
+        ("--report", report, rendering.ENDINGS),
+        ("--summary", summary, (".json",)),
+    ):
+        if place:
+            writers.check_place(place)
+            writers.check_name(place, option, *endings)
+    writers.check_no_input(paths or [], findings, report, summary, events, str(unrecognised or ""))
     begin, end = span(since, until)
     with run_summary.Watch(summary, _command()) as watch:
         with Progress(quiet) as bar, writers.strange_lines(unrecognised) as strange:
@@ -182,6 +207,7 @@ def analyze(
         watch.read(list(found.inputs), result.problems)
         watch.found(found)
         _tell(watch.problems)
+        watch.need_mail()
         if masked:
             found = masking.mask(found, masked)
         if events:
@@ -192,20 +218,17 @@ def analyze(
             writers.write_text(write(found), findings)
             watch.wrote(findings)
         if report:
-            from maillog_forensics.report import render as render_html
-
             with timing.stage("report"):
-                writers.write_text(render_html(found, lang=lang), report)
+                writers.write_text(rendering.rendered(found, rendering.ending(report) or ".html", lang=lang), report)
             watch.wrote(report)
         if profile:
             typer.echo(timing.told(), err=True)
         if not quiet:
             from maillog_forensics.terminal import summary as in_words
 
-            typer.echo(in_words(found, lang=lang), err=findings == "-")
-            if report:
-                typer.echo(f"Report: {report}", err=True)
-        watch.need_mail()
+            typer.echo(in_words(found, lang=lang), err="-" in (findings, report))
+            if report and report != "-":
+                _tell([f"Report: {report}"])
         if any(i.kind.value in wanted and i.severity.value != "info" for i in found.incidents):
             watch.leave(10)
         if strict and watch.is_damaged:
@@ -289,6 +312,7 @@ def render(
     from maillog_forensics.rendering import ending, rendered
 
     masked = masking.wanted(pseudonymize, redact, key_file)
+    writers.check_no_input([str(findings)], output)
     document = read(str(findings))
     if masked:
         document = masking.mask(document, masked)
@@ -354,6 +378,8 @@ def normalize(
     wanted.check()
     if summary:
         writers.check_place(summary)
+        writers.check_name(summary, "--summary", ".json")
+    writers.check_no_input(paths, output, summary, str(unrecognised or ""))
     with (
         run_summary.Watch(summary, _command()) as watch,
         writers.strange_lines(unrecognised) as strange,
@@ -435,9 +461,6 @@ def main() -> None:
         app(prog_name="maillog-forensics")
     except MaillogForensicsError as error:
         _fail(str(error), error.exit_code)
-    except BrokenPipeError:  # the reader has enough: what is still buffered goes nowhere, silently
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(0) from None
     except KeyboardInterrupt:
         _fail("interrupted", 130)
 

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import pyparsing as pp
 
-from maillog_forensics.errors import GrammarError
+from maillog_forensics.errors import GrammarError, UsageError
 from maillog_forensics.schema import EVENT_NAMES
 
 # --- what a grammar file becomes -------------------------------------------------------------------------------------
@@ -368,8 +368,17 @@ def read(files: dict[str, str]) -> Grammar:
 
 
 def find(extra: Path | None = None) -> dict[str, str]:
-    """The shipped grammar files, and those in the folder `extra`: name to text."""
+    """The shipped grammar files, and those in the folder `extra`: name to text.
+
+    Raises
+    ------
+    UsageError
+        When there is no such folder, or no grammar in it.
+    """
     from maillog_forensics.resources import folder
 
+    if extra and not any(extra.glob("*.grammar")):
+        why = "holds no file that ends in .grammar" if extra.is_dir() else "there is no such folder"
+        raise UsageError(f"--parsers {extra}: {why}")
     places = [folder("parsers"), *([extra] if extra else [])]
     return {str(p): p.read_text("utf-8") for place in places for p in sorted(place.glob("*.grammar"))}

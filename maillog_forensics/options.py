@@ -16,6 +16,8 @@ def duration_s(text: str, option: str) -> float:
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)", text.strip())
     if not match or float(match.group(1)) <= 0:
         raise UsageError(f"{option} {text}: not a length of time; write for instance {option} 4h")
+    if not match.group(2) and float(match.group(1)) < 60:
+        raise UsageError(f"{option} {text}: hours or seconds? write {option} {text.strip()}h or {option} {text.strip()}s")
     return float(match.group(1)) * _UNITS[match.group(2) or "s"]
 
 

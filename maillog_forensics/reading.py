@@ -16,15 +16,29 @@ from maillog_forensics import buckets, bundles, grammar, intake, logfiles, sourc
 from maillog_forensics import correlate as correlating
 from maillog_forensics import normalize as normalizer
 from maillog_forensics.accounts import Format, InputReport
+from maillog_forensics.errors import UsageError
 from maillog_forensics.settlements import Settlement, settled
 from maillog_forensics.spool import BUDGET_BYTES, TABLES_BYTES, Spool, buckets_for
 
 _T = TypeVar("_T")
 
 
-def load(parsers: Path | None = None) -> normalizer.Plan:
-    """Read and compile the shipped grammar files and those in `parsers`."""
-    return normalizer.compile_grammar(grammar.read(grammar.find(parsers)))
+def load(parsers: Path | None = None, only: str | None = None) -> normalizer.Plan:
+    """Read and compile the shipped grammar files and those in `parsers`; of mail servers' formats `only` this one, or those of this server.
+
+    Raises
+    ------
+    UsageError
+        When no format is called so.
+    """
+    known = grammar.read(grammar.find(parsers))
+    if only:
+        wanted = [f for f in known.formats if only in (f.name, f.mta)]
+        if not wanted:
+            names = ", ".join(f.name for f in known.formats if f.mta)
+            raise UsageError(f"--format {only}: no format is called so; write one of {names}")
+        known.formats = [f for f in known.formats if f in wanted or not f.mta]
+    return normalizer.compile_grammar(known)
 
 
 @dataclass(frozen=True)
@@ -64,7 +78,7 @@ class Request:
 
         Of a rotated set the youngest file comes first, because it tells until when the next older one can last.
         """
-        plan = load(self.parsers)
+        plan = load(self.parsers, self.format)
         options = intake.Options(
             tz=self.tz,
             year=self.year,

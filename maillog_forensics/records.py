@@ -24,6 +24,8 @@ _LOST = r"^System\.[A-Za-z.]+[\[\]`0-9A-Za-z.,]*$"  # PowerShell shows the type 
 _ISO = r"^([0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?)"
 _MAX_HEADS = 300  # of different wording in one input; more is an attack, or text that looks like heads
 _TOO_MANY = f"more than {_MAX_HEADS} different heads: what stands below the later ones was read as belonging to those before"
+_SEPARATORS, _GUARDS = [";", ",", "|", " "], "\ue0f0\ue0f1\ue0f2\ue0f3"
+"""What may separate addresses, and what stands for it meanwhile where it is a part of one."""
 _PART = "\x1f"  # stands between the parts of a cell that was split
 
 
@@ -306,18 +308,32 @@ def _unbrace(cell: str) -> pl.Expr:
     return pl.when(both).then(value.str.head(-1).str.slice(1)).otherwise(value).alias(cell)
 
 
+def _guarded(cell: pl.Expr) -> pl.Expr:
+    """A list of addresses with the separators that stand in a quoted local part made others: `"a;b"@c.example` is one address (RFC 5321, 4.1.2)."""
+    quoted = r'(?:^|[;,|] *)"(?:[^"\\]|\\.)*"@'
+    token = pl.element()
+    inside = token.str.slice(1).str.replace_many(
+        _SEPARATORS, list(_GUARDS)
+    )  # what stands first separates addresses, or is the quote
+    kept = pl.when(token.str.contains(f"^{quoted}$")).then(token.str.head(1) + inside).otherwise(token)
+    return cell.str.extract_all(rf'(?s){quoted}|[^;,|"]+|.').list.eval(kept).list.join("")
+
+
 def _spread(rows: pl.DataFrame, record: RecordFormat) -> pl.DataFrame:
     """One row for each part of the cell that others are paired with; a pair's parts go by position."""
     have = [c for c in record.splits if f"c.{c}" in rows.columns]
     parts = []
     for cell in have:
-        value = pl.col(f"c.{cell}")
+        has_quotes = rows[f"c.{cell}"].str.contains('"@', literal=True).any()
+        value = _guarded(pl.col(f"c.{cell}")) if has_quotes else pl.col(f"c.{cell}")
         for expression in record.splits[cell]:
             names = re.findall(r"\(\?P<(\w+)>", expression)
             before = "".join(f"${{{n}}}" for n in names if n == "before")
             after = "".join(f"${{{n}}}" for n in names if n != "before")
             value = value.str.replace_all(expression, f"{before}{_PART}{after}")
-        parts.append(value.str.split(_PART).list.eval(pl.element().str.strip_chars()).alias(f"c.{cell}"))
+        part = pl.element().str.strip_chars()
+        part = part.str.replace_many(list(_GUARDS), _SEPARATORS) if has_quotes else part
+        parts.append(value.str.split(_PART).list.eval(part).alias(f"c.{cell}"))
     rows = rows.with_columns(parts)
     if not have:
         return rows

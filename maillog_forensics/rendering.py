@@ -10,11 +10,14 @@ from maillog_forensics.errors import UsageError
 from maillog_forensics.findings import Findings, write
 from maillog_forensics.language import ENGLISH
 
+ENDINGS = (".html", ".htm", ".md", ".markdown", ".txt", ".text")
+"""Of the names of reports that people read."""
+
 
 def rendered(findings: Findings, suffix: str, *, print_variant: bool = False, lang: str = ENGLISH) -> str:
     """The document as text in the form that the ending of a file's name asks for."""
     match suffix.lower():
-        case ".html" | ".htm":
+        case ".html" | ".htm" | "-":
             return report.render(findings, print_variant=print_variant, lang=lang)
         case ".md" | ".markdown":
             return plain.markdown(findings, lang=lang)
@@ -31,6 +34,8 @@ def rendered(findings: Findings, suffix: str, *, print_variant: bool = False, la
 
 
 def ending(name: str) -> str:
-    """What a file's name ends in, `.ocsf.json` as a whole."""
+    """What a file's name ends in, `.ocsf.json` as a whole; standard output as it is called."""
+    if name == "-":
+        return name
     path = PurePath(name)
     return "".join(path.suffixes[-2:]) if path.name.lower().endswith((".ocsf.json", ".ocsf.jsonl")) else path.suffix

@@ -9,7 +9,7 @@ from maillog_forensics.figures import bytes_text, clock, plural, seconds_text, s
 from maillog_forensics.findings import Ending, Findings, Incident, Kind, Severity
 from maillog_forensics.language import ENGLISH, say, say_n, speaking, told
 from maillog_forensics.text import visible
-from maillog_forensics.wording import headline_of
+from maillog_forensics.wording import headline_of, nothing_sentence
 
 _SHOWN = 5
 
@@ -29,7 +29,7 @@ def _lines(findings: Findings) -> Iterator[str]:
     if len(shown) > _SHOWN:
         yield say("… and %(incidents)s more.", incidents=plural(len(shown) - _SHOWN, "incident"))
     if not alarms:
-        yield say("No mail loop and no NDR storm in %(messages)s.", messages=plural(findings.traffic.messages, "message"))
+        yield nothing_sentence(findings)
     if quiet:
         yield say_n(
             "%(n)s note without alarm: stopped by a guard at once.",

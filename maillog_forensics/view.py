@@ -14,7 +14,7 @@ from maillog_forensics.findings import Ending, Findings, Incident, Kind, LoopTyp
 from maillog_forensics.language import mark, number, say, say_n, told
 from maillog_forensics.narrative import Figure, Letter, Part
 from maillog_forensics.remedies import CauseWords
-from maillog_forensics.wording import headline_of
+from maillog_forensics.wording import headline_of, nothing_sentence
 
 
 @dataclass(frozen=True)
@@ -157,13 +157,6 @@ def _further(alarms: list[Incident]) -> str:
             running=running,
         )
     return say_n("%(n)s further incident", "%(n)s further incidents", len(alarms))
-
-
-def nothing_sentence(findings: Findings) -> str:
-    """The verdict when there is no alarm."""
-    if not findings.traffic.messages:
-        return say("No mail was found in these logs, so nothing can be said about loops.")
-    return say("No mail loop and no NDR storm in %(messages)s.", messages=plural(findings.traffic.messages, "message"))
 
 
 def _rank(incident: Incident) -> tuple[int, bool, dt.datetime, str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 
-from maillog_forensics.findings import Cause, Incident, Kind, LoopType, StormType
+from maillog_forensics.figures import clock, plural
+from maillog_forensics.findings import Cause, Findings, Incident, Kind, LoopType, StormType
 from maillog_forensics.language import ENGLISH, mark, mark_n, say, say_n, spoken, told
 
 
@@ -218,3 +219,18 @@ def cause_of(id: str, side: str, members: tuple[str, ...]) -> Cause:
     if id in ("backscatter", "double_bounces", "self_routing", "delay_notices"):
         side = "ours"
     return Cause(id=id, side=side, sentence=_CAUSES[id], inferred=id not in ("self_routing", "double_bounces"))  # type: ignore[arg-type]
+
+
+def nothing_sentence(findings: Findings) -> str:
+    """The verdict when there is no alarm."""
+    if findings.traffic.messages:
+        return say("No mail loop and no NDR storm in %(messages)s.", messages=plural(findings.traffic.messages, "message"))
+    asked = findings.run.parameters.get("since") or findings.run.parameters.get("until")
+    times = [t for i in findings.inputs for t in (i.first, i.last) if t]
+    if not asked or not times:
+        return say("No mail was found in these logs, so nothing can be said about loops.")
+    return say(
+        "No mail in the time that was asked for; these logs tell of %(first)s to %(last)s UTC.",
+        first=clock(min(times)),
+        last=clock(max(times)),
+    )

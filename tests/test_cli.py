@@ -193,3 +193,77 @@ def test_formats_propose_drafts_a_rule() -> None:
     result = run("formats", "propose", "Mar  2 08:00:00 mx mygate[2]: let 3 through to <a@b.example>")
     assert result.returncode == 0
     assert b"event notice" in result.stdout and b"{_:int}" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("option", "name"),
+    [
+        ("--report", "mail.html"),
+        ("--findings", "mail.json"),
+        ("--summary", "mail.json"),
+        ("--unrecognised", "mail.log"),
+        ("-o", "mail.csv"),
+    ],
+)
+def test_what_is_read_is_never_written_over(log: Path, tmp_path: Path, option: str, name: str) -> None:
+    source = tmp_path / "logs" / name
+    source.parent.mkdir()
+    source.write_bytes(log.read_bytes())
+    result = run(*(["normalize"] if option == "-o" else ["analyze"]), str(tmp_path / "logs"), option, str(source))
+    assert result.returncode == 2
+    assert "one of the logs" in said(result)
+    assert source.read_bytes() == log.read_bytes()
+
+
+@pytest.mark.parametrize(("option", "name"), [("--report", "mail.log"), ("--report", "x.pdf"), ("--findings", "mail.log")])
+def test_a_name_that_is_none_of_a_report_is_refused(log: Path, tmp_path: Path, option: str, name: str) -> None:
+    """The shell makes it of `--report /var/log/*` where a name was forgotten."""
+    victim = tmp_path / name
+    victim.write_text("kept")
+    result = run("analyze", str(log), option, str(victim))
+    assert result.returncode == 2
+    assert "must end in" in said(result)
+    assert victim.read_text() == "kept"
+
+
+def test_a_run_without_mail_leaves_the_last_report(tmp_path: Path) -> None:
+    report = tmp_path / "r.html"
+    report.write_text("last week's")
+    result = run("analyze", str(tmp_path / "typo.log"), "--report", str(report), "--findings", str(tmp_path / "f.json"))
+    assert result.returncode == 3
+    assert report.read_text() == "last week's"
+    assert not (tmp_path / "f.json").exists()
+    assert "No mail loop" not in said(result)
+
+
+def test_a_time_without_mail_is_told_with_the_times_that_the_logs_tell_of(log: Path) -> None:
+    result = run("analyze", str(log), "--since", "2031-01-01")
+    assert result.returncode == 0
+    assert "No mail in the time that was asked for" in said(result)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--format", "postfx"], "write one of"),
+        (["--parsers", "/nowhere/at/all"], "no such folder"),
+        (["--window", "4"], "--window 4h or --window 4s"),
+    ],
+)
+def test_a_mistaken_value_is_an_error_that_says_what_to_write(log: Path, arguments: list[str], words: str) -> None:
+    result = run("analyze", str(log), *arguments)
+    assert result.returncode == 2
+    assert words in said(result)
+
+
+def test_a_format_that_is_asked_for_is_the_only_one_read(log: Path) -> None:
+    assert run("analyze", str(log), "--format", "postfix").returncode == 0
+    assert run("analyze", str(log), "--format", "exim").returncode == 3
+
+
+def test_a_list_of_pairs_with_other_words_is_refused(log: Path, tmp_path: Path) -> None:
+    known = tmp_path / "known.toml"
+    known.write_text('[[pair]]\nmembers = ["a@x.example", "b@y.example"]\n')
+    result = run("analyze", str(log), "--allow", str(known))
+    assert result.returncode == 2
+    assert "[[allow]]" in said(result)

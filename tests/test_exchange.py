@@ -477,3 +477,19 @@ def test_the_sample_tells_of_120_replies_and_the_limit_that_ended_them() -> None
         .rows()
     )
     assert (sent.height, last) == (119, [("5.2.121", 550)])
+
+
+def test_a_quoted_local_part_with_separators_is_one_recipient() -> None:
+    """RFC 5321 lets whoever sends write `"a;b@c"@d.example`: no part of it is a recipient of its own."""
+    table = pl.DataFrame(
+        {
+            "c": [
+                '"x;ceo@a.example;y"@b.example',
+                'ann@a.example;"p;q@r"@b.example;bob@a.example',
+                '"x;y@z.example',
+                'a"b;c"@d.example',
+            ]
+        }
+    )
+    guarded = table.select(records._guarded(pl.col("c")))["c"].to_list()
+    assert [len(cell.split(";")) for cell in guarded] == [1, 3, 2, 2]

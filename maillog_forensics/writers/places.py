@@ -7,10 +7,10 @@ import shlex
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from maillog_forensics import objects
+from maillog_forensics import logfiles, objects
 from maillog_forensics.errors import UsageError
 
 
@@ -31,6 +31,38 @@ def check_place(target: str) -> None:
         raise UsageError(f"{target}: can't be written (there is no folder {folder}); type: mkdir -p {shlex.quote(folder)}")
     if not os.path.exists(final) and not os.access(folder, os.W_OK):
         raise UsageError(f"{target}: can't be written (permission denied)")
+
+
+def check_name(target: str, option: str, *endings: str) -> None:
+    """Find out before the work that a file is no place for this: a forgotten name makes the shell put a log there.
+
+    Raises
+    ------
+    UsageError
+        Where the name has none of the endings, and is that of no pipe or device.
+    """
+    is_special = os.path.exists(target) and not os.path.isfile(target)
+    if target != "-" and not is_special and not target.lower().endswith(endings):
+        raise UsageError(
+            f"{option} {target}: the name must end in {' or '.join(filter(None, (', '.join(endings[:-1]), endings[-1])))}"
+        )
+
+
+def check_no_input(paths: Sequence[str], *targets: str | None) -> None:
+    """Find out before the work that it would take the place of what it reads.
+
+    Raises
+    ------
+    UsageError
+        When one of the targets is one of the inputs.
+    """
+    places = {t: os.path.realpath(t) for t in targets if t and t != "-" and not objects.is_url(t) and os.path.exists(t)}
+    if not places:
+        return
+    inputs, _ = logfiles.expand([p for p in paths if not objects.is_url(p)])
+    for target, place in places.items():
+        if any(path != "-" and os.path.samefile(path, place) for path in inputs):
+            raise UsageError(f"{target}: is one of the logs that are read; write to another file")
 
 
 @contextmanager

@@ -443,11 +443,24 @@ def group(stage: Stage) -> Loop:
     lag = spread(rng, 4, 120 if stage.is_hard else 20)
     for address in away:
         habit = Responder(
-            world, address, spread(rng, 3, 30), 0.2, style=rng.choice(_STYLES), prefix="Absent: ", loop=loop if stage.goes_on else None
+            world,
+            address,
+            spread(rng, 3, 30),
+            0.2,
+            style=rng.choice(_STYLES),
+            prefix="Absent: ",
+            loop=loop if stage.goes_on else None,
         )
         world.habit(address, habit)
     habit = Responder(
-        world, desk, lag, rng.uniform(0.1, 0.4), style="client", target=team, prefix="[Ticket] ", loop=loop if stage.goes_on else None
+        world,
+        desk,
+        lag,
+        rng.uniform(0.1, 0.4),
+        style="client",
+        target=team,
+        prefix="[Ticket] ",
+        loop=loop if stage.goes_on else None,
     )
     world.habit(desk, habit)
     n = rng.randint(30, 150)
