@@ -156,6 +156,14 @@ class Trigger(Document):
     evidence: tuple[Evidence, ...] = ()
 
 
+class FromOutside(Document):
+    """A mailbox here of which nearly all messages were handed in from another network without a login."""
+
+    sender: str
+    client: str
+    """The client that handed in most of them: name[address], or its address."""
+
+
 class Harm(Document):
     """What it did to the rest. Zero is a finding too."""
 
@@ -245,6 +253,8 @@ class Incident(Document):
     hosts: tuple[str, ...]
     ours: tuple[str, ...] = ()
     """Members whose mailboxes lie on hosts of these logs; empty where that is not known."""
+    from_outside: tuple[FromOutside, ...] = ()
+    """Those of them whose names may be forged."""
     host_mtas: dict[str, str] = {}
     """Host to its mail server: postfix, exim, exchange."""
     started: dt.datetime

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
 from collections import Counter
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ class RingParameters:
     """So many passes in a growing size are no chance; where fewer don't lead back in the logs, each must add about the same."""
     max_uneven: float = 0.5
     """Largest difference of what they add, in medians: copies that reach one mailbox over several aliases also differ in size."""
+    soon_s: float = 4 * 3600
+    """Longest pause, in the middle, between visits that each end in a mailbox here."""
     usual_messages: int = 5
     """So many messages that were delivered after one number of passes make it the usual one of a host, with content filters on others …"""
     usual_passes: int = 6
@@ -87,7 +90,7 @@ def find_rings(mail: Mail, graph: Graph, parameters: RingParameters = RingParame
     for (logical,), part in stays.partition_by("logical", as_dict=True, maintain_order=True).items():
         search.candidates += 1
         members, growth, linked = _shape(part, parameters)
-        if not members or not (linked or growth >= parameters.min_growth):
+        if not members or not (linked or (growth >= parameters.min_growth and _may_return(part, members, parameters))):
             name = "one Message-ID for many messages"
             search.set_aside[name] = search.set_aside.get(name, 0) + 1
             continue
@@ -115,6 +118,7 @@ def _stays(mail: Mail, together: pl.DataFrame, parameters: RingParameters) -> pl
             pl.col("next_queue_id").drop_nulls().last(),
             pl.col("relay_host").drop_nulls().last(),
             pl.col("last").max().alias("left"),
+            is_kept=_is_kept().all(),
         )
         .collect()
     )
@@ -136,6 +140,13 @@ def _stays(mail: Mail, together: pl.DataFrame, parameters: RingParameters) -> pl
     return messages.join(put, on="mid", how="anti", maintain_order="left").join(
         told, on="mid", how="inner", maintain_order="left"
     )
+
+
+def _is_kept() -> pl.Expr:
+    """Whether a delivery ended in a mailbox here: no relay, no program, no new queue id."""
+    nowhere = pl.all_horizontal(pl.col("relay_host", "relay_ip", "next_queue_id").is_null(), pl.col("event") == "deliver")
+    program = pl.col("diagnostic").str.contains("command", literal=True) | pl.col("transport").str.contains("pipe", literal=True)
+    return nowhere & ~program.fill_null(False)
 
 
 def _filtered(stays: pl.DataFrame, parameters: RingParameters) -> pl.DataFrame:
@@ -267,6 +278,18 @@ def _shape(part: pl.DataFrame, parameters: RingParameters) -> tuple[list[str], f
         elif len(added) >= parameters.min_visits - 1:
             is_even |= max(added) - min(added) <= parameters.max_uneven * median(added)
     return members, growing / total if total and is_even else 0.0, _comes_back(part, parameters)
+
+
+def _may_return(part: pl.DataFrame, members: list[str], parameters: RingParameters) -> bool:
+    """Whether the message may have been on its way: one that each time ends in the mailbox comes again by a collector only, and that is soon.
+
+    A report that is sent under one Message-ID may grow from day to day.
+    """
+    at = part.filter(pl.col("to_box").is_in(members)).unique("mid", maintain_order=True)
+    if not at["is_kept"].all():
+        return True
+    pause = at["first"].diff().median()
+    return at.height >= parameters.many_visits and isinstance(pause, dt.timedelta) and pause.total_seconds() <= parameters.soon_s
 
 
 def _without_readers(often: list[str], part: pl.DataFrame) -> list[str]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import re
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import polars as pl
 
 from maillog_forensics import harm
+from maillog_forensics.claims import FromOutside
 from maillog_forensics.drafts import Draft
 from maillog_forensics.evidence import Lines, Place
 from maillog_forensics.findings import (
@@ -31,6 +33,7 @@ from maillog_forensics.graph import Graph
 from maillog_forensics.language import mark, said
 from maillog_forensics.loops import Step
 from maillog_forensics.mail import Mail
+from maillog_forensics.outside import from_outside
 from maillog_forensics.remedies import MTAS, Mta, RemedyFacts, remedies
 from maillog_forensics.wording import cause_of, headline
 
@@ -94,6 +97,7 @@ def finish(draft: Draft, graph: Graph, mail: Mail, lines: Lines, local: frozense
     stays = mail.stays(draft.mids).sort("first", "mid")
     hosts = tuple(stays["host"].drop_nulls().unique(maintain_order=True).to_list())
     ours = [m for m in draft.members if m in local]
+    outside = from_outside(stays, mail, ours) if draft.kind is Kind.MAIL_LOOP else ()
     cause_id = _cause(draft)
     aliases = _aliases(draft, mail)
     codes = draft.storm.code_of if draft.storm else [None] * len(draft.times)
@@ -135,9 +139,12 @@ def finish(draft: Draft, graph: Graph, mail: Mail, lines: Lines, local: frozense
         type=draft.type,
         severity=severity(draft),
         confidence=Confidence(
-            level=draft.level,
+            level="likely" if outside and draft.level == "proven" else draft.level,
             score=round(draft.score, 3),
-            factors=tuple(Factor(name=a, value=b, threshold=c, supports=d, words=e) for a, b, c, d, e in draft.factors),
+            factors=tuple(
+                Factor(name=a, value=b, threshold=c, supports=d, words=e)
+                for a, b, c, d, e in [*draft.factors, *_perhaps_forged(outside)]
+            ),
         ),
         headline=headline(
             draft.kind,
@@ -184,8 +191,9 @@ def finish(draft: Draft, graph: Graph, mail: Mail, lines: Lines, local: frozense
             reputation_signs=tuple(lines.evidence(p) for p in m.reputation),
         ),
         ours=tuple(ours),
+        from_outside=outside,
         host_mtas=dict(stays.filter(pl.col("host").is_not_null()).select("host", "mta").unique(maintain_order=True).iter_rows()),
-        remedies=_remedies(draft, cause_id, ours, stays, aliases),
+        remedies=_remedies(draft, cause_id, [m for m in ours if m not in {o.sender for o in outside}] or ours, stays, aliases),
         look_alikes=tuple(draft.look_alikes),
         moments=moments,
         series=harm.series(
@@ -204,6 +212,16 @@ def finish(draft: Draft, graph: Graph, mail: Mail, lines: Lines, local: frozense
         evidence=evidence,
         evidence_total=int(stays["lines"].sum() or 0),
     )
+
+
+def _perhaps_forged(outside: tuple[FromOutside, ...]) -> Iterator[tuple[str, str, str, bool, str]]:
+    for o in outside:
+        words = said(
+            "all messages of %(who)s, whose mailbox is here, were handed in from outside by %(client)s without a login: it may not have written them",
+            who=o.sender,
+            client=o.client,
+        )
+        yield said("perhaps forged"), o.client, "", False, words
 
 
 def _remedies(

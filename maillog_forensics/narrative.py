@@ -139,6 +139,11 @@ def sureness(i: Incident) -> str:
 def lede(i: Incident) -> Iterable[Part]:
     """How it began, how it ended, and the probable cause."""
     yield from _beginning(i)
+    for o in i.from_outside:
+        sentence = mark(
+            "All messages of %(who)s came *from outside, handed in by %(client)s without a login*: the name may be forged."
+        )
+        yield from parts(sentence, who=_short(o.sender, i), client=brief(o.client))
     yield from _ending(i)
     yield Part(visible(told(i.cause.sentence), 400), "inferred" if i.cause.inferred else "")
 
@@ -344,7 +349,7 @@ def whose(i: Incident, member: str) -> str:
 
 def all_ours(i: Incident) -> bool:
     """Whether every member of a loop is on our side, so that there is no other side to write to."""
-    return i.kind is Kind.MAIL_LOOP and bool(i.ours) and all(whose(i, m) == "ours" for m in i.members)
+    return i.kind is Kind.MAIL_LOOP and bool(i.ours) and not i.from_outside and all(whose(i, m) == "ours" for m in i.members)
 
 
 def side(i: Incident) -> str:
