@@ -16,6 +16,7 @@ from typing import Any
 
 _MAGIC = {"gzip": b"\x1f\x8b", "bzip2": b"BZh", "xz": b"\xfd7zXZ\x00", "zstd": b"\x28\xb5\x2f\xfd"}
 _PIECE_BYTES = 1 << 20
+_SLICE_BYTES = 64  # of what is damaged
 _FED_BYTES = 2 << 10  # zstandard can't be asked for less: 2 KiB unpack to at most some 64 MiB
 _XZ_MEMORY_BYTES = 256 << 20  # xz -9 asks for 65 MiB
 
@@ -92,7 +93,13 @@ def _pieces(kind: str, engine: Any, data: bytes) -> Iterator[bytes]:
     """What `data` unpack to, up to the end of a member; the engine keeps what follows as `unused_data`."""
     if kind == "gzip":
         while data and not engine.eof:
-            yield engine.decompress(data, _PIECE_BYTES)
+            before = engine.copy()
+            try:
+                yield engine.decompress(data, _PIECE_BYTES)
+            except zlib.error:  # what it had unpacked up to there is lost with the call
+                for start in range(0, len(data), _SLICE_BYTES):
+                    yield before.decompress(data[start : start + _SLICE_BYTES])
+                raise
             data = engine.unconsumed_tail
         while not engine.eof and (rest := engine.decompress(b"", _PIECE_BYTES)):
             yield rest

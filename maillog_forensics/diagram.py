@@ -104,6 +104,9 @@ def _parties(incident: Incident) -> tuple[list[_Node], list[_Step]]:
         if len(nodes) == 1:
             nodes.append(_Node(say("the other server"), (say("no log of it"),)))
         return nodes, [_Step(each if n == 0 else "", proof, say(PROOFS[proof])) for n in range(len(nodes))]
+    handed = [a for a in incident.arrows if a.program == "forward" and incident.type is LoopType.AUTO_RESPONSE]
+    if len(handed) > 1:
+        return _through_group(incident, handed)
     shown = list(incident.members[:MAX_NODES])
     nodes, steps = [], []
     for member in shown:
@@ -120,8 +123,29 @@ def _parties(incident: Incident) -> tuple[list[_Node], list[_Step]]:
     return nodes, steps
 
 
+def _through_group(incident: Incident, handed: list[Arrow]) -> tuple[list[_Node], list[_Step]]:
+    """Who writes to a group, the group, and those of its members that answer him: a ring of three, whatever their number."""
+    groups, answering = (list(dict.fromkeys(names)) for names in ([a.origin for a in handed], [a.target for a in handed]))
+    writer = next(m for m in incident.members if m not in groups and m not in answering)
+    places = ([writer], groups, answering)
+    nodes = []
+    for names in places:
+        arrow = next((a for a in incident.arrows if a.origin == names[0]), None)
+        below = _where(incident, names[0], arrow.host if arrow else "")
+        nodes.append(_Node(names[0], below) if len(names) == 1 else _Node(plural(len(names), "mailbox"), below))
+    steps = []
+    for origins, targets in zip(places, [*places[1:], places[0]]):
+        arrows = [a for a in incident.arrows if a.origin in origins and a.target in targets]
+        whole = max(arrows, key=lambda a: a.messages)
+        n = sum(a.messages for a in arrows)
+        steps.append(_Step(arrow_words(whole.model_copy(update={"messages": n})), whole.proof, say(PROOFS[whole.proof])))
+    return nodes, steps
+
+
 def _where(incident: Incident, member: str, host: str) -> tuple[str, ...]:
     """The server of a member, and whose it is, as far as that is known."""
+    if narrative.whose(incident, member) == "theirs":
+        host = ""  # where its mail came in, which is ours
     mta = MTAS.get(incident.host_mtas.get(host, ""), "")
     side = narrative.whose(incident, member)
     second = " · ".join(w for w in (mta, say(narrative.SIDES[side]) if side else "") if w)

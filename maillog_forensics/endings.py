@@ -100,7 +100,7 @@ def how_ended(
             Ending.ONGOING,
             "unknown",
             at=last,
-            text=said("the logs end %(s)s s after the last turn: nothing shows an end", s=round(waiting)),
+            text=said("the logs of its hosts end %(s)s s after the last turn: nothing shows an end", s=round(waiting)),
         )
     return End(
         Ending.QUIET,

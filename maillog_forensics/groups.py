@@ -13,6 +13,7 @@ import polars as pl
 from maillog_forensics import pairs
 from maillog_forensics.addresses import domain
 from maillog_forensics.graph import Graph
+from maillog_forensics.language import said
 from maillog_forensics.loops import Loop, Step
 from maillog_forensics.mail import Mail
 from maillog_forensics.pair_sides import PairParameters
@@ -60,8 +61,7 @@ def find_groups(
     Cost: hash joins, then that of `find_pairs` for what is left.
     """
     handed = _handed_on(graph, mail)
-    handed = pl.concat([handed, _perhaps_handed_on(graph, handed, parameters)])
-    posts, answers = _answered(graph, handed, parameters)
+    posts, answers = _answered(graph, pl.concat([handed, _perhaps_handed_on(graph, handed, parameters)]), parameters)
     if answers.is_empty():
         return [], PairSearch()
     members = answers.select("list", "writer", "member").unique(maintain_order=True)
@@ -82,7 +82,8 @@ def find_groups(
     found = [loop for loop in found if loop.grows or of_several.isdisjoint(loop.members)]
     for loop in found:
         loop.rows = rows[loop.rows]["row"].to_list()
-    return [_through_alias(loops, rows, graph, parameters) for loops in _at_once(found, graph)], search
+    logged = {(graph.name(x), graph.name(y)) for x, y in handed.join(members, on=["list", "member"], how="semi").iter_rows()}
+    return [_through_alias(loops, rows, graph, logged, parameters) for loops in _at_once(found, graph)], search
 
 
 def _handed_on(graph: Graph, mail: Mail) -> pl.DataFrame:
@@ -167,8 +168,13 @@ def _writer(loop: Loop, graph: Graph) -> int:
     return int(direct["recipient"][0])
 
 
-def _through_alias(loops: list[Loop], rows: pl.DataFrame, graph: Graph, parameters: GroupParameters) -> Loop:
-    """Loops of one writer with the mailboxes that answer him, as one, with the alias that he writes to, and all who answered there meanwhile."""
+def _through_alias(
+    loops: list[Loop], rows: pl.DataFrame, graph: Graph, logged: set[tuple[str, str]], parameters: GroupParameters
+) -> Loop:
+    """Loops of one writer with the mailboxes that answer him, as one, with the alias that he writes to, and all who answered there meanwhile.
+
+    `logged`: the aliases and mailboxes of which a log tells that the one hands its mail to the other.
+    """
     writer = _writer(loops[0], graph)
     first, last = min(loop.rows[0] for loop in loops), max(loop.rows[-1] for loop in loops)
     meanwhile = rows.filter(pl.col("writer") == writer, pl.col("row").is_between(first, last))
@@ -191,12 +197,20 @@ def _through_alias(loops: list[Loop], rows: pl.DataFrame, graph: Graph, paramete
     for alias in aliases:
         written = posts.filter(pl.col("recipient") == alias)
         steps.append(_step(name, alias, written, lags.get(name)))
-        handed = written["second"].to_list()
-        steps += [Step(alias, m, handed, None, marked=len(handed), linked=len(handed), program="forward") for m in members]
+        times = written["second"].to_list()
+        links = {m: len(times) * ((alias, m) in logged) for m in members}
+        steps += [Step(alias, m, times, None, marked=links[m], linked=links[m], program="forward") for m in members]
     for member in members:
         own = edges.filter(pl.col("sender") == member)
         steps.append(_step(member, name, own, lags.get(member)))
-    return replace(loops[0], members=(name, *aliases, *members), steps=steps, rows=kept)
+    guessed = [(a, m) for a in aliases for m in members if (a, m) not in logged]
+    words = said(
+        "no log tells whom %(alias)s hands its mail to; whoever answers for it gets it: %(who)s",
+        alias=aliases[0],
+        who=", ".join(dict.fromkeys(m for _, m in guessed)),
+    )
+    told = [(said("handed on, inferred"), len(guessed), "", True, words)] if guessed else []
+    return replace(loops[0], members=(name, *aliases, *members), steps=steps, rows=kept, factors=[*loops[0].factors, *told])
 
 
 def _step(origin: str, target: str, edges: pl.DataFrame, lags: Lags | None) -> Step:

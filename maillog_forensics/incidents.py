@@ -34,6 +34,7 @@ from maillog_forensics.language import mark, said
 from maillog_forensics.loops import Step
 from maillog_forensics.mail import Mail
 from maillog_forensics.outside import from_outside
+from maillog_forensics.quoting import lowered
 from maillog_forensics.remedies import MTAS, Mta, RemedyFacts, remedies
 from maillog_forensics.wording import cause_of, headline
 
@@ -312,7 +313,7 @@ def _aliases(draft: Draft, mail: Mail) -> dict[str, tuple[str, ...]]:
     pairs = rows.select("to_box", "recipient").unique().sort("to_box", "recipient")
     out: dict[str, list[str]] = {}
     for box, raw in pairs.iter_rows():
-        if raw and raw.lower() != box and raw.lower() not in draft.members:
+        if raw and lowered(raw) != box and lowered(raw) not in draft.members:
             out.setdefault(box, []).append(raw)
     return {box: tuple(raws[:10]) for box, raws in out.items()}
 

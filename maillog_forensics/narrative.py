@@ -90,7 +90,7 @@ def state(i: Incident) -> str:
     """Whether it still runs, or when and by what it ended."""
     end = i.ended_by
     if end.reason is Ending.ONGOING:
-        if end.text.startswith("the logs end"):
+        if end.text.startswith(("the logs end", "the logs of its hosts end")):
             return say("Running: %(told)s", told=visible(told(end.text).partition(":")[0], 120))
         return say("Running: no line shows an end")
     if end.reason is Ending.QUIET:
@@ -152,7 +152,7 @@ def _beginning(i: Incident) -> Iterable[Part]:
     t = i.trigger
     if not t:
         return parts("It was first seen at *%(time)s UTC*.", time=clock(i.started, i.started))
-    time = clock(t.time, i.started)
+    time = clock(t.time)
     if i.kind is Kind.NDR_STORM:
         if t.host:
             return parts("The first notification came at *%(time)s UTC* from %(host)s.", time=time, host=brief(t.host))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from maillog_forensics import blocks, narrative, remedies, view
 from maillog_forensics.blocks import Block, Heading, Items, Paragraph, Table, Verbatim
@@ -60,7 +60,8 @@ def letter(findings: Findings, id: str, *, masked: bool = True, lang: str = ENGL
             raise UsageError(
                 f"--letter {id}: what is to mend lies on our side, or it was no alarm, so there is nobody to write to"
             )
-        body = [line if line.startswith("  <") or not masked else _masked(line) for line in written.lines]
+        named = {a for m in found[0].members for a in (m, *found[0].aliases.get(m, ()))}
+        body = [line if line.startswith("  <") or not masked else _masked(line, named) for line in written.lines]
         subject = say("Subject: %(subject)s", subject=written.subject)
         return blocks.text([Paragraph(subject), *(_line(line) for line in body)])
 
@@ -69,8 +70,12 @@ def _line(line: str) -> Block:
     return Verbatim((line.strip(),)) if line.startswith("  ") else Paragraph(line)
 
 
-def _masked(line: str) -> str:
-    """anna@alpha.example as a…@alpha.example."""
+def _masked(line: str, named: Iterable[str]) -> str:
+    """anna@alpha.example as a…@alpha.example; those that are named, whatever is in them, and all else that looks like one."""
+    for address in sorted(named, key=len, reverse=True):
+        local, _, domain = visible(address).rpartition("@")
+        if local:
+            line = line.replace(f"{local}@{domain}", f"{local[0]}…@{domain}")
     return _LOCAL.sub(lambda m: f"{m[1]}…@", line)
 
 

@@ -37,6 +37,11 @@ def can_be_typed(text: str) -> bool:
     return 0 < len(text) <= MAX_WORD and "\0" not in text
 
 
+def lowered(text: str) -> str:
+    """The word with small letters as `jq`'s `ascii_downcase` and the mail servers make them: of ASCII only."""
+    return "".join(c.lower() if c.isascii() else c for c in text)
+
+
 def is_plain_address(text: str) -> bool:
     """An address that may be a key of a Postfix table or stand in a configuration file as it is.
 

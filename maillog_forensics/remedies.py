@@ -7,6 +7,7 @@ Everything here is printed and nothing is run. Words from logs reach a command t
 from __future__ import annotations
 
 import datetime as dt
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -41,6 +42,8 @@ MTAS = {"postfix": "Postfix", "exim": "Exim", "exchange": "Exchange"}
 _NAMES = {**MTAS, "sieve": "Dovecot Sieve"}
 _SHOWN_IDS = 40
 _SHOWN_ADDRESSES = 12
+_ADDRESSED = re.compile(r"\b(?:addresses|lowered|plain|plain_texts|either|recipient)\b")
+"""What a recipe names where it is about all addresses of the incident."""
 _LINE = 64
 
 
@@ -164,7 +167,7 @@ def _view(facts: RemedyFacts, mta: Mta) -> dict[str, Any]:
     domains = list(dict.fromkeys(a.rpartition("@")[2].lower() for a in plain))
     return {
         "addresses": [Word(a) for a in shown],
-        "lowered": [Word(a.lower()) for a in shown],
+        "lowered": [Word(quoting.lowered(a)) for a in shown],
         "plain": [Word(a) for a in plain],
         "ours": [Word(a) for a in ours[:_SHOWN_ADDRESSES]],
         "plain_ours": [Quoted(a) for a in ours[:_SHOWN_ADDRESSES] if quoting.is_plain_address(a)],
@@ -188,7 +191,7 @@ def _view(facts: RemedyFacts, mta: Mta) -> dict[str, Any]:
         "running": facts.running,
         "null_sender_share": facts.null_sender_share,
         "is_source": facts.is_source,
-        "many": len(addresses) > _SHOWN_ADDRESSES,
+        "left_out": len({a for a in (*facts.members, *facts.aliases) if "@" in a}) - len(shown),
     }
 
 
@@ -198,6 +201,10 @@ def _filled(recipe: _Recipe, when: Literal["now", "lasting"], mta: str, view: Ma
         commands = env.from_string(recipe.commands).render(view).strip("\n")
     except ValueError as error:
         raise MaillogForensicsError(f"reports/remedies: {recipe.title!r}: {error}") from error
+    if view["left_out"] and _ADDRESSED.search(recipe.commands):
+        commands += (
+            f"\n# {view['left_out']} more of the incident's addresses are left out here; all are in the findings file (members)"
+        )
     touches = view[recipe.touches] if recipe.touches else None
     return Remedy(
         when=when, mta=mta, host=host, title=recipe.title, commands=commands, touches=touches, warning=unwrapped(recipe.warning)

@@ -23,7 +23,9 @@ def summary(findings: Findings, *, lang: str = ENGLISH) -> str:
 def _lines(findings: Findings) -> Iterator[str]:
     alarms = [i for i in findings.incidents if i.severity is not Severity.INFO]
     quiet = len(findings.incidents) - len(alarms)
-    shown = sorted(alarms, key=lambda i: (-list(Severity).index(i.severity), i.started, i.id))
+    shown = sorted(
+        alarms, key=lambda i: (-list(Severity).index(i.severity), i.ended_by.reason is not Ending.ONGOING, i.started, i.id)
+    )
     for incident in shown[:_SHOWN]:
         yield from _incident(incident)
     if len(shown) > _SHOWN:

@@ -20,6 +20,7 @@ import polars as pl
 import pytest
 
 from maillog_forensics import accounts, api, compression, duplicates, intake, logfiles, normalize, reading, schema, sources
+from maillog_forensics.text import visible
 from tests import fuzz_reading
 
 STAMP = "Mar  2 08:13:22 mx1 postfix/"
@@ -646,3 +647,15 @@ def test_bytes_of_the_journal_that_are_no_text_stay_visible(take) -> None:
     )
     assert report.parsed == 3
     assert events["diagnostic"].to_list() == ["250 grün", r"250 \xff\xed\xa0\x80", "250 🐘"]
+
+
+@pytest.mark.parametrize("char", "\u00ad\u034f\u115f\u180e\u2061\u3164\ufe0f\uffa0\U000e0101")
+def test_what_unicode_lets_be_drawn_as_nothing_is_shown(char: str) -> None:
+    assert visible(f"a{char}b@evil.example") != f"a{char}b@evil.example"
+    assert char not in visible(f"a{char}b@evil.example")
+
+
+def test_marks_piled_on_one_letter_are_bounded() -> None:
+    shown = visible("a" + "\u0301" * 60 + "b")
+    assert shown.count("\u0301") == 3
+    assert visible("Tiê\u0301ng Viê\u0323\u0302t") == "Tiê\u0301ng Viê\u0323\u0302t"
