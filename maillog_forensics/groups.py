@@ -83,7 +83,7 @@ def find_groups(
     for loop in found:
         loop.rows = rows[loop.rows]["row"].to_list()
     logged = {(graph.name(x), graph.name(y)) for x, y in handed.join(members, on=["list", "member"], how="semi").iter_rows()}
-    return [_through_alias(loops, rows, graph, logged, parameters) for loops in _at_once(found, graph)], search
+    return [_through_alias(loops, rows, graph, logged, parameters) for loops in _at_once(found, rows, graph)], search
 
 
 def _handed_on(graph: Graph, mail: Mail) -> pl.DataFrame:
@@ -106,6 +106,7 @@ def _perhaps_handed_on(graph: Graph, handed: pl.DataFrame, parameters: GroupPara
     back = arrows.select(sender="recipient", recipient="sender")
     one_way = arrows.join(back, on=["sender", "recipient"], how="anti")  # who answers himself needs no other to do it
     posts = one_way.select(writer="sender", list="recipient").join(handed, on="list", how="anti")
+    posts = posts.join(arrows.select(list="sender"), on="list", how="anti")  # who writes himself is no alias, but a hop of a ring
     posts = posts.join(domains, left_on="list", right_on="box")
     answers = one_way.select(writer="recipient", member="sender").join(domains, left_on="member", right_on="box")
     key = ["writer", "domain"]
@@ -147,11 +148,11 @@ def _answered(graph: Graph, handed: pl.DataFrame, parameters: GroupParameters) -
     return posts.join(asked.select("list", "writer"), on=["list", "writer"], how="semi", maintain_order="left"), answers
 
 
-def _at_once(loops: list[Loop], graph: Graph) -> list[list[Loop]]:
+def _at_once(loops: list[Loop], rows: pl.DataFrame, graph: Graph) -> list[list[Loop]]:
     """Loops by their writer and time: those of several mailboxes that answer him belong together; the one with the most messages first."""
     out: list[tuple[int, list[Loop]]] = []
     for loop in sorted(loops, key=lambda x: (x.verdict != "loop", -len(x.rows), x.rows[0])):
-        writer = _writer(loop, graph)
+        writer = _writer(loop, rows, graph)
         for other, together in out:
             if other == writer and together[0].rows[0] <= loop.rows[-1] and loop.rows[0] <= together[0].rows[-1]:
                 together.append(loop)
@@ -161,11 +162,10 @@ def _at_once(loops: list[Loop], graph: Graph) -> list[list[Loop]]:
     return [together for _, together in out]
 
 
-def _writer(loop: Loop, graph: Graph) -> int:
-    """Of the two, the one who never wrote to the other himself, but to an alias."""
-    edges = graph.edges[loop.rows]
-    direct = edges.filter(pl.col("recipient").is_in(graph.numbers(list(loop.members))))
-    return int(direct["recipient"][0])
+def _writer(loop: Loop, rows: pl.DataFrame, graph: Graph) -> int:
+    """Of the two, the one who writes to the alias and is answered."""
+    told = rows.filter(pl.col("row").is_in(loop.rows), pl.col("writer").is_in(graph.numbers(list(loop.members))))
+    return int(told["writer"].value_counts(sort=True)["writer"][0])
 
 
 def _through_alias(
@@ -175,7 +175,7 @@ def _through_alias(
 
     `logged`: the aliases and mailboxes of which a log tells that the one hands its mail to the other.
     """
-    writer = _writer(loops[0], graph)
+    writer = _writer(loops[0], rows, graph)
     first, last = min(loop.rows[0] for loop in loops), max(loop.rows[-1] for loop in loops)
     meanwhile = rows.filter(pl.col("writer") == writer, pl.col("row").is_between(first, last))
     others = meanwhile.group_by("member").agg(asked=pl.col("is_post").sum(), answered=(~pl.col("is_post")).sum())

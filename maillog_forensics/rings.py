@@ -6,6 +6,7 @@ Where a hop is not in our logs, the ring shows as relays that the next message c
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -164,6 +165,7 @@ def _closed(cycle: list[int], found: Relays, graph: Graph, parameters: CyclePara
 def _open_rings(found: Relays, used: set[int], graph: Graph, parameters: CycleParameters, search: CycleSearch) -> list[_Open]:
     """Relays to which the next message comes back in step, by a way that our logs do not show."""
     kept: list[_Open] = []
+    back_times = _times_of_ways_back(found, graph)
     tried = Counter(found.runs[came].target for came, _ in found.pairs)
     for came, went in found.pairs:
         runs = [found.runs[came], found.runs[went]]
@@ -176,6 +178,8 @@ def _open_rings(found: Relays, used: set[int], graph: Graph, parameters: CyclePa
         asked, passed = ([t for t in r.times if begin <= t <= end] for r in runs)
         if min(len(asked), len(passed)) < parameters.min_open_turns:
             continue
+        if any(_often(back_times.get(way, []), begin, end, passed) for way in _ways_back(runs)):
+            continue
         there, stepping, lags = evidence(runs[0], runs[1], begin, end)
         if there < 0 or there + stepping < parameters.relay_nats:
             continue
@@ -187,6 +191,28 @@ def _open_rings(found: Relays, used: set[int], graph: Graph, parameters: CyclePa
         if people.against_own_pace(asked, passed) >= parameters.own_pace_nats and not _is_sent_on(runs, graph):
             kept.append(_Open(begin, end, runs, [returns, lags], there + stepping, coming))
     return kept
+
+
+def _ways_back(runs: list[Run]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The relay's own answers to whom it hears, and the answers of whom it writes to: where they are logged, nothing goes a hidden way."""
+    return (runs[1].origin, runs[0].origin), (runs[1].target, runs[1].origin)
+
+
+def _times_of_ways_back(found: Relays, graph: Graph) -> dict[tuple[int, int], list[float]]:
+    """Seconds of the messages on all ways back that a candidate for an open ring may have, by sender and recipient."""
+    ways = {way for came, went in found.pairs for way in _ways_back([found.runs[came], found.runs[went]])}
+    if not ways:
+        return {}
+    wanted = pl.DataFrame(sorted(ways), schema={"sender": pl.UInt32, "recipient": pl.UInt32}, orient="row")
+    times = graph.edges.lazy().join(wanted.lazy(), on=["sender", "recipient"], how="semi").select(
+        "sender", "recipient", second=pl.col("sent").dt.epoch("us") / 1e6
+    )  # fmt: skip
+    rows = times.group_by("sender", "recipient").agg("second").collect().iter_rows()
+    return {(sender, recipient): sorted(seconds) for sender, recipient, seconds in rows}
+
+
+def _often(times: list[float], begin: float, end: float, passed: list[float]) -> bool:
+    return 2 * (bisect_right(times, end) - bisect_left(times, begin)) >= len(passed)
 
 
 def _is_sent_on(runs: list[Run], graph: Graph) -> bool:

@@ -15,6 +15,9 @@ from maillog_forensics.graph import Graph
 from maillog_forensics.language import said
 from maillog_forensics.mail import Mail
 
+_DAEMONS = r"(?i)^(?:mailer-?daemon|postmaster|microsoftexchange[0-9a-f]*)@"
+"""Whose mail is a notification, whatever a header says of its sender."""
+
 
 @dataclass(frozen=True)
 class StormParameters:
@@ -77,7 +80,7 @@ def notifications(mail: Mail, graph: Graph, parameters: StormParameters) -> pl.D
     Edges that are notifications, and null senders that no responder wrote, are taken, but not what answers one's own mail again and again.
     """
     edges = graph.edges.filter(pl.col("is_notification") | (pl.col("is_null") & ~pl.col("is_linked")))
-    edges = _without_answers(edges, graph, parameters)
+    edges = _without_answers(_without_programs(edges, graph, mail), graph, parameters)
     rows = graph.with_names(edges).select("logical", "sender", "recipient", "sent")
     mids = graph.stays.lazy().join(rows.lazy().select("logical").unique(), on="logical", how="semi")
     messages = mail.messages
@@ -120,6 +123,40 @@ def notifications(mail: Mail, graph: Graph, parameters: StormParameters) -> pl.D
         .with_columns(second=pl.col("sent").dt.epoch("us") / 1e6)
         .sort("second", "logical", "recipient")
     )
+
+
+def _without_programs(edges: pl.DataFrame, graph: Graph, mail: Mail) -> pl.DataFrame:
+    """`edges` without the null senders that a mailbox here wrote, or of which Exchange logs a person as the header's sender: absence notices, receipts.
+
+    A mail server links the notifications that it makes itself to what failed. What was born here without such a link, to one
+    whose mail was delivered to that mailbox shortly before, is the answer of a program.
+    """
+    null = edges.filter(~pl.col("is_notification"))
+    if null.is_empty():
+        return edges
+    stays = graph.stays.lazy().join(null.lazy().select("logical").unique(), on="logical", how="semi")
+    header = pl.col("user").filter(pl.col("mta") == "exchange").drop_nulls().first()
+    born = (
+        mail.messages.select("mid", "mta", "user", "client_host", "client_ip")
+        .join(stays, on="mid")
+        .sort("mid")
+        .group_by("logical", maintain_order=True)
+        .agg(
+            is_here=pl.col("client_host").first().is_null() & pl.col("client_ip").first().is_null(),
+            is_persons=header.str.contains("@", literal=True) & ~header.str.contains(_DAEMONS),
+        )
+        .collect()
+    )
+    about = null.join(born, on="logical", how="left", maintain_order="left")
+    writers = graph.boxes.gather(about.filter("is_here")["sender"].unique())
+    put = mail.deliveries.filter(
+        pl.col("to_box").is_in(writers.implode()), pl.col("event") == "deliver", pl.col("relay_ip").is_null()
+    )
+    boxes = graph.numbers(put.select(pl.col("to_box").unique()).collect()["to_box"].to_list())
+    answers = about.filter(
+        pl.col("is_persons").fill_null(False) | (pl.col("is_here").fill_null(False) & pl.col("sender").is_in(boxes))
+    )
+    return edges.join(answers.select("logical"), on="logical", how="anti", maintain_order="left")
 
 
 def _without_answers(edges: pl.DataFrame, graph: Graph, parameters: StormParameters) -> pl.DataFrame:
