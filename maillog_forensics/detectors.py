@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
 from dataclasses import dataclass
 
@@ -35,10 +36,12 @@ def find(mail: Mail, *, window_s: float = 4 * 3600) -> Found:
         Longest gap between a message and the answer to it.
     """
     mails = graph.build(mail)
-    pairs, seen_pairs = pairing.find_pairs(mails, PairParameters(window_s=window_s), mail)
+    began = mails.edges["sent"].min()
+    parameters = PairParameters(window_s=window_s, log_began_s=began.timestamp() if isinstance(began, dt.datetime) else 0.0)
+    pairs, seen_pairs = pairing.find_pairs(mails, parameters, mail)
     ringed, seen_rings = forwarding.find_rings(mail, mails)
     listed, seen_lists = lists.find_lists(mails, mail, lists.ListParameters(window_s=window_s))
-    grouped, seen_groups = groups.find_groups(mails, mail, PairParameters(window_s=window_s))
+    grouped, seen_groups = groups.find_groups(mails, mail, parameters)
     cycles, seen_cycles = rings.find_cycles(mails, rings.CycleParameters(window_s=window_s), mail)
     for loop in [*grouped, *cycles, *pairs]:
         if loop.verdict == "loop":

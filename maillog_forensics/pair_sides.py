@@ -50,6 +50,18 @@ class PairParameters:
     """… and so much for each of its messages: stamps of whole seconds make what came in look less even than it is."""
     no_clock_nats: float = 8.0
     """Whose waits are so much more even than its period keeps to no clock: in two schedules they are as even."""
+    fetched_nats: float = 2.0
+    """Whose subjects are made of what it got, by so much, fetches it by the clock."""
+    log_began_s: float = -math.inf
+    """When the logs begin: what ran before tells nothing of how it began (seconds)."""
+    quiet_before: float = 3.0
+    """A stretch was begun by hand only where the two were silent for so many periods of its clock before …"""
+    off_phase: float = 0.1
+    """… and its first message is farther from its writer's phase than this, as a part of the period, and thrice as far as nearly all others …"""
+    on_phase: float = 0.8
+    """… which are such a part of them …"""
+    least_phases: int = 5
+    """… where there are so many."""
     notifier_nats: float = 2.0
     """Against a server that returns other messages, which the logs don't show."""
     marked_apart_nats: float = 4.0

@@ -209,7 +209,13 @@ def _loop(
 ) -> Loop:
     n = len(span)
     both_marked = all(s.is_marked for s in sides)
-    paces = [_by_the_clock(sides, parameters), _at_own_pace(sides, parameters)]
+    clocks = [phase.clock(x.step.times, y.step.times) for x, y in (sides, sides[::-1])]
+    begins = bool(data["up"][span[0]])
+    fetching = [
+        _fetches(x, y, clock, data, span, is_up is begins, parameters)
+        for x, y, clock, is_up in zip(sides, sides[::-1], clocks, (True, False))
+    ]
+    paces = [_by_the_clock(sides, clocks, fetching, parameters), _at_own_pace(sides, fetching, parameters)]
     verdict = next((look.name for look in paces if not look.ruled_out), "loop")
     least_of = [(float(value), float(least[3:])) for _, value, least, _, _ in factors if least.startswith(">= ")]
     margin = max(1.0, min((value / least for value, least in least_of if least > 0), default=3.0))
@@ -236,18 +242,21 @@ def _loop(
     )
 
 
-def _by_the_clock(sides: list[Side], parameters: PairParameters) -> LookAlike:
+def _by_the_clock(
+    sides: list[Side], clocks: list[phase.Clock | None], fetching: list[str], parameters: PairParameters
+) -> LookAlike:
     """Echo probes, and schedulers of one period in opposite directions: they keep their phase, while a loop's drifts."""
     name = said("echo probe or schedulers of one period")
-    clocks = [phase.clock(x.step.times, y.step.times) for x, y in (sides, sides[::-1])]
     drifts = ""
-    for x, clock, other in zip(sides, clocks, clocks[::-1]):
+    for x, clock, other, fetches in zip(sides, clocks, clocks[::-1], fetching):
         if clock is None or x.step.linked >= parameters.marked_share * len(x.step.times):
             continue
         known: dict[str, str | float] = {"who": x.step.origin, "s": round(clock.period_s, 1), "nats": round(clock.nats, 1)}
         is_believed = phase.believed(clock, other, len(x.step.times))
         if is_believed and x.pace >= parameters.no_clock_nats:
             drifts = drifts or _waits_evenly(x)
+        elif is_believed and fetches:
+            drifts = drifts or fetches
         elif is_believed:
             words = said("%(who)s writes every %(s)s s and keeps to that clock; a loop's phase drifts", **known)
             return LookAlike(name=name, ruled_out=False, reason=words)
@@ -256,13 +265,70 @@ def _by_the_clock(sides: list[Side], parameters: PairParameters) -> LookAlike:
     return LookAlike(name=name, ruled_out=True, reason=drifts or said("no side keeps a period"))
 
 
-def _at_own_pace(sides: list[Side], parameters: PairParameters) -> LookAlike:
+def _fetches(
+    x: Side,
+    y: Side,
+    clock: phase.Clock | None,
+    data: dict[str, list[Any]],
+    span: list[int],
+    is_first: bool,
+    parameters: PairParameters,
+) -> str:
+    """Why `x`, who keeps to a clock, is a program that fetches its mail by it and answers, and no scheduler; else nothing.
+
+    Such a loop was begun by a message at no time of the clock, before which nothing was written by it; or its subjects
+    are made of what it fetches. is_first: `x` wrote the first message.
+    """
+    if clock is None:
+        return ""
+    if x.subjects >= parameters.fetched_nats:
+        return said("%(who)s answers: its subjects are made from others", who=x.step.origin)
+    if _begun_by_hand(data, span, clock.period_s, y.answers_at_once(parameters) and not is_first, parameters):
+        return said(
+            "%(who)s writes every %(s)s s, but the first message came at no time of that clock, and none before it",
+            who=x.step.origin,
+            s=round(clock.period_s, 1),
+        )
+    return ""
+
+
+def _begun_by_hand(
+    data: dict[str, list[Any]], span: list[int], period_s: float, answers_at_once: bool, parameters: PairParameters
+) -> bool:
+    """Whether the first message of a stretch, after a pause of the two, was at no time of a clock.
+
+    Schedulers begin with a message on time, and probes with one of the prober's. Who keeps no phase, but `answers_at_once`, was not
+    answering then.
+    """
+    first, pause = span[0], parameters.quiet_before * period_s
+    began = data["second"][first]
+    if (first and began - data["second"][first - 1] <= pause) or began - parameters.log_began_s <= pause:
+        return False
+
+    def apart(one: float, other: float) -> float:
+        return abs((one - other + period_s / 2) % period_s - period_s / 2)
+
+    phases = [data["second"][k] % period_s for k in span[1:] if data["up"][k] == data["up"][first]]
+    if len(phases) < parameters.least_phases:
+        return False
+    near = parameters.off_phase * period_s
+    middle = max(phases, key=lambda p: sum(apart(q, p) <= near for q in phases))
+    off = sorted(apart(q, middle) for q in phases)
+    usual = off[int(parameters.on_phase * (len(off) - 1))]
+    if usual <= near:
+        return apart(began, middle) > max(near, 3 * usual)
+    return answers_at_once and data["up"][span[1]] != data["up"][first]
+
+
+def _at_own_pace(sides: list[Side], fetching: list[str], parameters: PairParameters) -> LookAlike:
     """A program that writes at a pace of its own, if not by the clock, and is answered."""
     name = said("regular sender and its answers")
     least = min((s for s in sides if not s.is_marked), key=lambda s: s.pace + s.grows, default=None)
     if least is None:
         return LookAlike(name=name, ruled_out=True, reason=said("the log marks the answers as automatic on both sides"))
     is_own = least.pace + least.grows < min(parameters.own_pace_nats, -parameters.own_pace_each * len(least.step.times))
+    if is_own and (fetches := fetching[sides.index(least)]):
+        return LookAlike(name=name, ruled_out=True, reason=fetches)
     words = (
         said("%(who)s keeps more evenly to a pace of its own than to what it received", who=least.step.origin)
         if is_own

@@ -243,6 +243,21 @@ def pair_short(stage: Stage) -> Loop:
     return _circle(stage, 2, **_uneven(stage) | {"count": (11, 11), "lag": (2, 20), "backlog": (0.0, 60.0), "sd": (0.05, 0.3)})
 
 
+def pair_polled(stage: Stage) -> Loop:
+    """One side is a ticket system that fetches its mail by the clock."""
+    rng = stage.rng
+    period = rng.choice((60, 60, 120, 300))
+    stage.facts["t0"] += 10 * period  # the clock shows that it did not write before
+    loop = _circle(stage, 2, **_uneven(stage) | {"count": (24, 90), "lag": (2, 8), "backlog": (0.0, 60.0), "sd": (0.05, 0.3)})
+    desk = loop.members[-1]
+    for habit in stage.world.habits[desk]:
+        if isinstance(habit, Responder):
+            habit.polls_s, habit.style = period, "client"
+    stage.facts["polls_s"] = period
+    _lasts(stage, 90 * period)
+    return loop
+
+
 def pair_growing(stage: Stage) -> Loop:
     """Each answer quotes the whole of the one before."""
     return _circle(stage, 2, growth=stage.rng.uniform(0.9, 1.0), **_uneven(stage))
@@ -496,4 +511,5 @@ HARD: dict[str, tuple[Callable[[Stage], Loop], int]] = {
     "forwarding_own": (forwarding_own, 3),
     "forwarding_rewritten": (forwarding_rewritten, 3),
     "group": (group, 2),
+    "pair_polled": (pair_polled, 2),
 }

@@ -39,6 +39,8 @@ class Responder:
     kind: str = "auto_reply"
     answers: int = 1
     answers_return_path: bool = False
+    polls_s: float = 0.0
+    """A program that fetches its mail at every so many seconds of the clock, and answers a lag later."""
     loop: Loop | None = None
     """Where it takes part in one loop only, whatever other loops send it."""
     known: set[str] = field(default_factory=set)
@@ -57,7 +59,8 @@ class Responder:
         if self.is_once:
             self.known.add(mail.author)
         for _ in range(self.answers):
-            when = now + self.lag_s * self.world.rng.lognormvariate(0.0, self.sd)
+            fetched = math.ceil(now / self.polls_s) * self.polls_s if self.polls_s else now
+            when = fetched + self.lag_s * self.world.rng.lognormvariate(0.0, self.sd)
             has_pipe = self.style in ("script", "autoreply") and when - now < PIPE_S and stay.host.mta.name != "exchange"
             stay.open += has_pipe
             self.world.at(when, self._answer, mail, stay, has_pipe)
