@@ -51,6 +51,8 @@ _SEARCH = 3.0
 """Price in nats of having fitted the machine's centre, spread and strays."""
 SHORTEST_CLOCK_S = 12.0
 """Nobody schedules mail more often; a shorter period is a machine's own."""
+SHORTEST_PACE_S = 1.0
+"""Whole seconds tell nothing of a shorter period."""
 AT_ONCE_S = 10.0
 _AT_ONCE_TELLS = 10.0
 _SAME_BYTES, _SAME_SHARE = 24, 0.02
@@ -173,7 +175,7 @@ def per_second(lags_s: Sequence[float]) -> float:
 def _evener(waits: Sequence[float], periods: Sequence[float]) -> float:
     """Nats by which waits are more even than periods, as densities per second of the next message."""
     n = min(len(waits), len(periods))
-    if n < 3 or sorted(periods)[len(periods) // 2] < SHORTEST_CLOCK_S:
+    if n < 3 or sorted(periods)[len(periods) // 2] < SHORTEST_PACE_S:
         return 0.0
     own, answering = (likelihood(log_times(v), 1e-6, 0.5, (*_STRAY, 0.6), grain_s=0.6)[1] * n / len(v) for v in (periods, waits))
     return answering - own
