@@ -168,6 +168,13 @@ def measured(
     if not one_at_a_time and wander <= parameters.max_wander:
         steady = max(steady, people.against_people(aligned))
         pace = max(pace, people.aligned_against_own_pace(aligned, times))
+    sizes = people.even_sizes([data["size"][k] for k in mine])
+    if (
+        not one_at_a_time and sizes < 0
+    ):  # one's own pace looks as even as a loop's turns of several messages, whose sizes are even
+        turn = rhythm.turns(wrote, came)
+        own = people.aligned_against_turns(*turn) if turn else 0.0
+        pace = own if own < 0 else pace
     # the sum of several gaps of one's own looks even as well: waits for what came in explain the times better than one's own gaps do
     in_turn = [v for v in (aligned, rhythm.in_turn(asked, times)) if v and people.aligned_against_own_pace(v, times) >= 0]
     waiting, lags_s = max([(waiting, lags_s), *((_in_flight(v, times), v) for v in in_turn)])
@@ -190,7 +197,7 @@ def measured(
         max(-parameters.uneven_nats, steady) + soon,
         waiting,
         pace,
-        people.even_sizes([data["size"][k] for k in mine]),
+        sizes,
         people.alike_sizes([data["size"][k] for k in mine]),
         max(
             people.growing_sizes([data["size"][k] for k in mine]),

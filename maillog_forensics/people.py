@@ -167,6 +167,14 @@ def aligned_against_own_pace(lags_s: Sequence[float], mine: Sequence[float]) -> 
     return _evener(lags_s, [b - a for a, b in itertools.pairwise(mine)])
 
 
+def aligned_against_turns(lags_s: Sequence[float], turns_s: Sequence[float]) -> float:
+    """The same where the message of one's own is known that each answered one had answered: in a loop the turn is the sum of both waits.
+
+    Who writes at a pace of his own keeps more evenly to where he was several messages ago than to an answer that came in between.
+    """
+    return _evener(lags_s, turns_s)
+
+
 def per_second(lags_s: Sequence[float]) -> float:
     """Nats for each lag as a density per second, if they are a machine's: how narrowly they tell when the next message comes."""
     return likelihood(log_times(lags_s), *MACHINE_SPREADS)[1] / len(lags_s)

@@ -88,10 +88,21 @@ def align(asked: list[float], answered: list[float], max_in_flight: int = 8) -> 
         answers are caused by the questions, near or above 1 for two independent streams however large the shift.
         None where no shift is causal.
     """
+    best = _aligned(asked, answered, max_in_flight)
+    return best[:2] if best else None
+
+
+def _shift(asked: list[float], answered: list[float], max_in_flight: int = 8) -> int | None:
+    best = _aligned(asked, answered, max_in_flight)
+    return best[2] if best else None
+
+
+def _aligned(asked: list[float], answered: list[float], max_in_flight: int) -> tuple[list[float], float, int] | None:
+    """As `align`, with the shift."""
     if len(asked) < 4 or len(answered) < 4:
         return None
     between = (asked[-1] - asked[0]) / (len(asked) - 1)
-    best: tuple[list[float], float] | None = None
+    best: tuple[list[float], float, int] | None = None
     for shift in range(-max_in_flight, max_in_flight + 1):
         values = [answered[i + shift] - asked[i] for i in range(len(asked)) if 0 <= i + shift < len(answered)]
         if len(values) < max(4, 0.75 * min(len(asked), len(answered))) or min(values) < -1:
@@ -101,8 +112,26 @@ def align(asked: list[float], answered: list[float], max_in_flight: int = 8) -> 
             continue
         wander = math.sqrt(sum((v - mean) ** 2 for v in values) / len(values)) / max(between, 0.5)
         if mean <= (max_in_flight + 1) * between and (best is None or wander < best[1]):
-            best = (values, wander)
+            best = (values, wander, shift)
     return best
+
+
+def turns(mine: list[float], theirs: list[float]) -> tuple[list[float], list[float]] | None:
+    """Lags from what came in to one's own answer, and how long before that answer the message was written that had been answered.
+
+    Both sides are aligned as by `align`. None where either is not causal.
+    """
+    there, back = _shift(mine, theirs), _shift(theirs, mine)
+    if there is None or back is None:
+        return None
+    lags, periods = [], []
+    for i, at in enumerate(mine):
+        j = i + there
+        k = j + back
+        if 0 <= j < len(theirs) and i < k < len(mine):
+            lags.append(mine[k] - theirs[j])
+            periods.append(mine[k] - at)
+    return (lags, periods) if len(lags) >= 4 else None
 
 
 def next_after(times: list[float], at: float) -> int:
