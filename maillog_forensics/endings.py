@@ -89,6 +89,8 @@ def how_ended(
     end = _by_last_messages(mail, mids, last, grace, forwarding)
     if end is None or end.reason is Ending.BLOCKED:
         end = _by_refusals(mail, members, last, grace) or end
+    if end is None and forwarding:
+        end = _by_headers(mail, mids, last, grace)
     if end is None:
         end = _by_hand(mail, mids, last, grace)
     if end:
@@ -197,6 +199,34 @@ def _by_refusals(mail: Mail, members: tuple[str, ...], last: dt.datetime, grace:
         )
     order = [Ending.HOP_LIMIT, Ending.MAILBOX_FULL, Ending.SENDING_LIMIT, Ending.BLOCKED]
     return min(found, key=lambda e: order.index(e.reason)) if found else None
+
+
+def _by_headers(mail: Mail, mids: list[int], last: dt.datetime, grace: dt.timedelta) -> End | None:
+    """A server's own refusal of too many Received lines, for which it names neither sender nor Message-ID: by the client that handed it in."""
+    stays = mail.stays(mids).select("host_key", "client_host", "client_ip")
+    rows = mail.attempts.filter(
+        pl.col("event") == "notice",
+        pl.col("diagnostic").is_not_null(),
+        pl.col("queue_id").is_not_null(),
+        pl.col("time").is_between(last - dt.timedelta(seconds=20), last + grace),
+    ).collect()
+    guards = [t for t in rows["diagnostic"].unique().to_list() if classify(t)[0] is Ending.HOP_LIMIT]
+    rows = rows.filter(pl.col("diagnostic").is_in(guards))
+    if rows.is_empty():
+        return None
+    came = mail.messages.filter(pl.col("queue_id").is_in(rows["queue_id"].implode())).select(
+        "queue_id", "host", "host_key", "client_host", "client_ip"
+    )
+    alike = came.collect().join(stays, on=["host_key", "client_host", "client_ip"], how="semi", nulls_equal=True)
+    found = rows.join(alike.select("queue_id", "host"), on=["queue_id", "host"], how="semi", nulls_equal=True).sort(
+        "time", "source", "line"
+    )
+    if found.is_empty():
+        return None
+    row = found.row(0, named=True)
+    text = row["diagnostic"]
+    place = (row["source"], row["line"], row["offset"])
+    return End(Ending.HOP_LIMIT, "ours", row["host"] or "", text, classify(text)[1], place, row["time"])
 
 
 def _by_hand(mail: Mail, mids: list[int], last: dt.datetime, grace: dt.timedelta) -> End | None:

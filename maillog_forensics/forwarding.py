@@ -102,7 +102,8 @@ def _stays(mail: Mail, together: pl.DataFrame, parameters: RingParameters) -> pl
     """Stays of messages with the mailbox they were addressed to and the one they were handed on to.
 
     A stay that ends in a content filter on the host itself is no visit: the filter hands the message back, and that counts.
-    Nor is the putting into a mailbox, which Exchange logs under an id of its own. Only messages that stayed often enough are fetched.
+    Nor is the putting into a mailbox, which Exchange logs under an id of its own, nor what was put into the
+    queue anew (`postsuper -r`): the message had not left. Only messages that stayed often enough are fetched.
     """
     again = together.filter(pl.col("mid") != pl.col("logical"))  # all stays of a message but the first
     often = again.group_by("logical").len().filter(pl.col("len") >= parameters.min_visits - 1)
@@ -137,6 +138,10 @@ def _stays(mail: Mail, together: pl.DataFrame, parameters: RingParameters) -> pl
         .join(into_mailbox, on="mid", how="semi")
         .select("mid")
     )
+    left = told.group_by("mid").agg(left=(pl.col("event") != "defer").any())
+    placed = messages.join(left, on="mid", how="left").sort("logical", "host_key", "first", "line", "mid")
+    never = ~pl.col("left").shift().over("logical", "host_key")
+    messages = messages.join(placed.filter(never.fill_null(False)).select("mid"), on="mid", how="anti", maintain_order="left")
     return messages.join(put, on="mid", how="anti", maintain_order="left").join(
         told, on="mid", how="inner", maintain_order="left"
     )
