@@ -196,12 +196,14 @@ def _by_responder(messages: pl.LazyFrame, deliveries: pl.LazyFrame) -> pl.DataFr
 def _by_conversation(unknown: pl.DataFrame, to: pl.DataFrame, earlier: pl.DataFrame) -> pl.DataFrame:
     """Who was written to before: the latest mail from this notification's recipient, preferably to the domain it came from.
 
+    A provider's server hands in the mail of many domains; a Message-ID that bears one of them tells whose program made it.
+
     `to` has the recipients of the unknown ones, `earlier` mail whose author is known: mid, author, first, host_key, to_box, is_here.
     """
     asked = (
         unknown.select("mid", "logical", "first", "client_host", "host_key")
         .join(to, on="mid")
-        .with_columns(near=last_labels(pl.col("client_host")))
+        .with_columns(near=last_labels(pl.col("client_host")), named=last_labels(domain(pl.col("logical"))))
         .sort("first", "mid")
     )
     earlier = (
@@ -214,6 +216,16 @@ def _by_conversation(unknown: pl.DataFrame, to: pl.DataFrame, earlier: pl.DataFr
         left_on="first",
         right_on="sent",
         by_left=["to_box", "near"],
+        by_right=["author", "near"],
+        strategy="backward",
+        tolerance=ANSWER_WITHIN,
+        check_sortedness=False,
+    )
+    named = asked.join_asof(
+        earlier.select("author", "near", "sent", "peer"),
+        left_on="first",
+        right_on="sent",
+        by_left=["to_box", "named"],
         by_right=["author", "near"],
         strategy="backward",
         tolerance=ANSWER_WITHIN,
@@ -241,6 +253,6 @@ def _by_conversation(unknown: pl.DataFrame, to: pl.DataFrame, earlier: pl.DataFr
         tolerance=ANSWER_WITHIN,
         check_sortedness=False,
     )
-    ranked = [t.select("mid", "logical", "first", "peer", rank=pl.lit(i)) for i, t in enumerate((same, here, anywhere))]
+    ranked = [t.select("mid", "logical", "first", "peer", rank=pl.lit(i)) for i, t in enumerate((same, named, here, anywhere))]
     both = pl.concat(ranked).drop_nulls("peer")
     return both.sort("first", "mid", "rank").group_by("logical", maintain_order=True).agg(_guess=pl.col("peer").first())
