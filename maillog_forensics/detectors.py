@@ -49,7 +49,7 @@ def find(mail: Mail, *, window_s: float = 4 * 3600) -> Found:
     rounds = sorted([*grouped, *cycles], key=lambda loop: -len(loop.members))  # a part of a ring is no ring of its own
     stormy, seen_storms = storms.find_storms(mail, mails)
     drafts = [loop_drafts.from_rows(loop, mails, mail) for loop in loop_drafts.distinct([*listed, *rounds, *pairs])]
-    drafts += [loop_drafts.from_stays(loop, mails, mail) for loop in ringed]
+    drafts = loop_drafts.without_parts(drafts, [loop_drafts.from_stays(loop, mails, mail) for loop in ringed])
     drafts = loop_drafts.merged(drafts, mails, mail)
     drafts += [storm_drafts.from_storm(s, mails, mail) for s in stormy if not storm_drafts.is_of_loop(s, drafts)]
     drafts += loop_drafts.guards(mail, mails, drafts)

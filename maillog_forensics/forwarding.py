@@ -300,12 +300,17 @@ def _may_return(part: pl.DataFrame, members: list[str], parameters: RingParamete
 def _without_readers(often: list[str], part: pl.DataFrame) -> list[str]:
     """Those of some mailboxes that the message went round by, where a list sends it on to them and to its other subscribers.
 
-    Who is never named as its sender, and got it only together with one who is, merely reads it.
+    Who is never named as its sender, but for the first who wrote it, and got it only together with one who is, merely reads it.
     """
-    writers = {n for n in part["from_box"].unique().drop_nulls().to_list() if n in often}
+    later = part.filter(pl.col("mid") != part["mid"][0])
+    writers = {n for n in later["from_box"].unique().drop_nulls().to_list() if n in often}
     copies = part.filter(pl.col("to_box").is_in(often)).group_by("mid").agg(pl.col("to_box").unique()).select("to_box").rows()
     alone = {n for (boxes,) in copies if writers.isdisjoint(boxes) for n in boxes}
-    return [n for n in often if n in writers | alone]
+    # a list that sends each subscriber a copy of his own, for its bounces' sake (VERP)
+    served = later.filter(pl.col("to_box").is_in(list(alone - writers))).group_by("to_box").agg(pl.col("from_box").unique())
+    by = Counter(senders[0] for senders in served["from_box"].to_list() if len(senders) == 1)
+    readers = {n for n, senders in served.iter_rows() if len(senders) == 1 and senders[0] in writers and by[senders[0]] > 1}
+    return [n for n in often if n in (writers | alone) - readers]
 
 
 def _comes_back(part: pl.DataFrame, parameters: RingParameters) -> bool:

@@ -17,6 +17,9 @@ from maillog_forensics.loops import Loop
 from maillog_forensics.mail import Mail
 from maillog_forensics.times import earliest, latest
 
+_PART_OF_RING = 1 / 3
+"""Part of a loop's messages that are those of a ring of one message, where the rest are its notifications."""
+
 
 def distinct(found: list[Loop]) -> list[Loop]:
     """Leave out a loop whose members are all in a larger one of the same time."""
@@ -156,6 +159,18 @@ def from_stays(loop: Loop, graph: Graph, mail: Mail) -> Draft:
     )
     draft.places = places(draft, mail)
     return draft
+
+
+def without_parts(drafts: list[Draft], rings: list[Draft]) -> list[Draft]:
+    """All of these, without drafts of new messages that are those of a ring of one message, and the notifications of them, among its members."""
+
+    def is_part(draft: Draft) -> bool:
+        mids = set(draft.mids)
+        return any(
+            set(draft.members) <= set(ring.members) and len(mids & set(ring.mids)) >= _PART_OF_RING * len(mids) for ring in rings
+        )
+
+    return [*(d for d in drafts if not is_part(d)), *rings]
 
 
 def merged(drafts: list[Draft], graph: Graph, mail: Mail) -> list[Draft]:
