@@ -203,7 +203,8 @@ def measured(
             people.growing_sizes([data["size"][k] for k in mine]),
             people.passed_on_sizes((data["up"][k] is side, data["size"][k]) for k in span),
         ),
-        people.held_back([t for t, _ in turns], [by for _, by in turns], side),
+        # as uneven as people's, and one at a time: hardly anybody writes again within the seconds that an acknowledgement takes
+        0.0 if one_at_a_time and steady < 0 else people.held_back([t for t, _ in turns], [by for _, by in turns], side),
         subjects.answering(_turns(side, data, span)),
         subjects.fresh((data["up"][k] is side, data["subject"][k]) for k in span),
         subjects.machine_made(data["subject"][k] for k in mine),
