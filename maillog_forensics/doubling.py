@@ -129,6 +129,8 @@ def find(times: list[float], up: list[bool]) -> Doubling | None:
             continue
         readings = []
         for begin in range(min(_STRAYS, n - _LEAST) + 1):
+            if not _may_grow(times[begin:n]):
+                continue
             mine, theirs = (
                 [t for t, by in zip(times[begin:n], up[begin:n]) if (by is up[begin]) is own] for own in (True, False)
             )
@@ -191,9 +193,26 @@ def _is_early(answered: list[float], asked: list[float], each: int) -> bool:
     return not answered or any(t - asked[i // each] <= _EARLY_S for i, t in enumerate(answered[: each * len(asked)]))
 
 
+def _whole(powers: float) -> float:
+    """Logarithm of what a density that grows `powers` e-fold over a span adds up to, against an even one."""
+    return powers + math.log(-math.expm1(-powers)) - math.log(powers)
+
+
+_RATES = tuple((powers, _whole(powers)) for powers in (0.25 * 1.15**k for k in range(50)))
+
+
+def _may_grow(times: list[float]) -> bool:
+    """Whether any rate of growth would give the nats that it takes: most stretches need not be read in all the ways there are."""
+    span = times[-1] - times[0]
+    if span <= 0:
+        return False
+    middle = (sum(times) / len(times) - times[0]) / span
+    return len(times) * max(powers * middle - whole for powers, whole in _RATES) >= _GROWS - 0.5
+
+
 def _growth(times: list[float], powers: float) -> tuple[float, float]:
     """Nats for times that grow denser `powers` e-fold from first to last against an even rate, and what such times give in the mean."""
-    whole = powers + math.log(-math.expm1(-powers)) - math.log(powers)
+    whole = _whole(powers)
     span = times[-1] - times[0]
     got = sum(powers * (t - times[0]) / span for t in times) - len(times) * whole
     return got, len(times) * (powers / -math.expm1(-powers) - 1 - whole)

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import polars as pl
 
-from maillog_forensics import forwarding, graph, lists, pairs, rings, schema, storms
+from maillog_forensics import forwarding, graph, groups, lists, pairs, rings, schema, storms
 from maillog_forensics.mail import DELIVERIES, MESSAGES, Mail
 
 SLICE = 2_000_000
@@ -150,23 +150,25 @@ def measure(folder: Path) -> None:
     paired = mark()
     ringed, search = rings.find_cycles(mails)
     rung = mark()
+    grouped, _ = groups.find_groups(mails, mail)
+    shared = mark()
     forwarding.find_rings(mail, mails)
     lists.find_lists(mails, mail)
     storms.find_storms(mail, mails)
     rest = mark()
     right = sum("user-" in m.members[0] for m in (*loops, *ringed) if m.verdict == "loop")
-    wrong = sum(m.verdict == "loop" for m in (*loops, *ringed)) - right
+    wrong = sum(m.verdict == "loop" for m in (*loops, *ringed, *grouped)) - right
     wall, cpu = marks[-1][0] - marks[0][0], marks[-1][1] - marks[0][1]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(
-        f"| {mails.edges.height:,} | {built:.1f} | {paired:.1f} | {rung:.1f} | {rest:.1f} | {wall:.1f} | {cpu:.1f} | {peak:,.0f} "
+        f"| {mails.edges.height:,} | {built:.1f} | {paired:.1f} | {rung:.1f} | {shared:.1f} | {rest:.1f} | {wall:.1f} | {cpu:.1f} | {peak:,.0f} "
         f"| {right} of {LOOPS + RINGS}, {wrong} wrong{'; cut short' if search.truncated else ''} |",
         flush=True,
     )
 
 
-HEAD = """| deliveries | graph s | pairs s | rings s | others s | all s | processor s | peak MiB | found |
-|---:|---:|---:|---:|---:|---:|---:|---:|---|"""
+HEAD = """| deliveries | graph s | pairs s | rings s | groups s | others s | all s | processor s | peak MiB | found |
+|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|"""
 
 
 def main() -> None:
