@@ -85,9 +85,17 @@ class _Hashing:
         return data
 
 
+_ARCHIVES = (b"PK\x03\x04", b"7z\xbc\xaf\x27\x1c")
+
+
 def _plain(stream: _Hashing, about: Input) -> Iterator[bytes]:
     """The decompressed bytes of `stream`, in pieces; damage ends the stream and is noted, never raised."""
     head = stream.read()
+    if head.startswith(_ARCHIVES):
+        about.problems.append(
+            "an archive of files (zip, 7z), which is not read; unpack it, and name the folder that it unpacks to"
+        )
+        return
     about.compression = compression.kind(head)
     if about.compression == "gzip" and len(head) >= 8:
         about.packed = float(int.from_bytes(head[4:8], "little")) or None

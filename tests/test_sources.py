@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,25 @@ def test_a_path_behind_which_there_is_nothing_gets_a_sentence(tmp_path: Path) ->
     files, problems = logfiles.expand([str(tmp_path / "nothing.log"), str(tmp_path / "empty")])
     assert files == []
     assert "no such file" in problems[0] and "holds no files" in problems[1]
+
+
+def test_an_archive_of_files_is_told_and_not_read_as_text(tmp_path: Path) -> None:
+    path = tmp_path / "logs.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("mail.log", "Mar  2 08:00:00 mx1 postfix/qmgr[1]: 4fX00001: removed\n")
+    about = sources.Input(str(path))
+    assert list(sources.read(str(path), about)) == []
+    assert "unpack it" in about.problems[0]
+
+
+def test_a_member_that_breaks_off_gives_what_it_holds(tmp_path: Path) -> None:
+    lines = b"".join(
+        b"Mar  2 08:00:%02d mx1 postfix/qmgr[1]: 4fX%05X: removed\n" % (k % 60, k * 7919 % 99991) for k in range(3000)
+    )
+    whole = gzip.compress(lines)
+    path = tmp_path / "mail.log.gz"
+    path.write_bytes(whole[: len(whole) // 2] + whole)
+    about = sources.Input(str(path))
+    read = sum(chunk.lines.height for chunk in sources.read(str(path), about))
+    assert read > 500
+    assert "damaged" in about.problems[0]

@@ -310,7 +310,7 @@ def _anchored(config: Config, base: Path) -> Config:
 
 # --- config dump ------------------------------------------------------------------------------------------------------
 
-_EXAMPLE = {"archive": '"/var/lib/maillog-forensics"', "paths": '["/var/log/mail.log*"]'}
+_EXAMPLE = {"archive": '"/var/lib/maillog-forensics/archive"', "paths": '["/var/log/mail.log*"]'}
 
 
 def dump(config: Config | None = None) -> str:
