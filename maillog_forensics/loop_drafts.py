@@ -42,7 +42,7 @@ def from_rows(loop: Loop, graph: Graph, mail: Mail) -> Draft:
     rows = graph.named(rows, mail)
     _tell(loop, rows)
     logicals = rows["logical"].unique(maintain_order=True)
-    stays = mail.stays(graph.mids(logicals))
+    stays = _among(mail.stays(graph.mids(logicals)), {*loop.members, *rows["sender"], *rows["recipient"]}, mail)
     mids = stays.sort("first", "mid")["mid"].to_list()
     started, ended = rows["born"][0], max(rows["born"][0], rows["born"][-1])
     if loop.type is LoopType.LIST:  # copies still in the queues belong to it: it ends when a responder takes the last of them
@@ -76,6 +76,12 @@ def from_rows(loop: Loop, graph: Graph, mail: Mail) -> Draft:
     )
     draft.places = places(draft, mail)
     return draft
+
+
+def _among(stays: pl.DataFrame, names: set[str], mail: Mail) -> pl.DataFrame:
+    """Those of some stays that any of `names` sent or was to get: somebody may give other mail the same Message-IDs."""
+    told = mail.told(stays["mid"]).filter(pl.col("to_box").is_in(list(names)) | pl.col("final_box").is_in(list(names)))
+    return stays.filter(pl.col("from_box").is_in(list(names)) | pl.col("mid").is_in(told["mid"].unique().implode()))
 
 
 def _tell(loop: Loop, rows: pl.DataFrame) -> None:
