@@ -141,11 +141,7 @@ def _by_last_messages(mail: Mail, mids: list[int], last: dt.datetime, grace: dt.
             reason = Ending.BLOCKED
         if reason is None:
             continue
-        theirs = (
-            " said: " in (row["diagnostic"] or "")
-            or row["relay_ip"] is not None
-            or "remote mail server" in (row["diagnostic"] or "")
-        )
+        theirs = is_theirs(row["diagnostic"] or "", row["relay_ip"])
         place = (row["source"], row["line"], row["offset"])
         ends.append(
             End(
@@ -244,6 +240,11 @@ def _by_hand(mail: Mail, mids: list[int], last: dt.datetime, grace: dt.timedelta
                 Ending.OPERATOR, "ours", row["host"] or "", text, "", (row["source"], row["line"], row["offset"]), row["time"]
             )
     return None
+
+
+def is_theirs(text: str, relay_ip: str | None) -> bool:
+    """Whether a refusal was said by the next server, as far as its text and the delivery tell."""
+    return " said: " in text or "remote mail server" in text or relay_ip is not None
 
 
 def classify(text: str) -> tuple[Ending | None, str]:

@@ -293,7 +293,7 @@ def _cause(draft: Draft) -> str:
     if draft.kind is Kind.NDR_STORM:
         return draft.type.value
     if draft.verdict == "guard":
-        return "self_routing"
+        return "unknown" if draft.end.side == "theirs" else "self_routing"
     if draft.type is LoopType.LIST:
         return "responder_list"
     if draft.type is LoopType.FORWARDING:

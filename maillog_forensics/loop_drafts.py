@@ -240,6 +240,8 @@ def guards(mail: Mail, graph: Graph, drafts: list[Draft]) -> list[Draft]:
         members = tuple(part["to_box"].unique(maintain_order=True).head(8).to_list())
         logicals = graph.logicals(part["mid"])
         place = (row["source"], row["line"], row["offset"])
+        said_by = (row["relay_host"] or "").lower()
+        theirs = endings.is_theirs(row["diagnostic"], row["relay_ip"]) and not {said_by, said_by.split(".")[0]} & mail.hosts
         draft = Draft(
             Kind.MAIL_LOOP,
             LoopType.FORWARDING,
@@ -268,8 +270,8 @@ def guards(mail: Mail, graph: Graph, drafts: list[Draft]) -> list[Draft]:
             (part["first"].dt.epoch("us") / 1e6).to_list(),
             End(
                 Ending.HOP_LIMIT,
-                "ours",
-                host or "",
+                "theirs" if theirs else "ours",
+                (row["relay_host"] if theirs else host) or "",
                 row["diagnostic"],
                 endings.classify(row["diagnostic"])[1],
                 place,
