@@ -38,7 +38,7 @@ class PairParameters:
     """Against a program that writes at random and is acknowledged: it may write more often than people, but waits for no answer."""
     program_at_once_nats: float = 1.0
     """The same where its waits are those of a machine that answers at once."""
-    held_back_most: float = 1.4
+    held_back_most: float = 4.0
     """What holding back while nothing is owed tells at most, since programs space their mails too."""
     own_pace_nats: float = -2.5
     """Against a program that writes at a pace of its own: where its wait is much the longer one, the two can hardly be told."""
