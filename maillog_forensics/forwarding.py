@@ -291,10 +291,16 @@ def _may_return(part: pl.DataFrame, members: list[str], parameters: RingParamete
     A report that is sent under one Message-ID may grow from day to day.
     """
     at = part.filter(pl.col("to_box").is_in(members)).unique("mid", maintain_order=True)
-    if not at["is_kept"].all():
-        return True
-    pause = at["first"].diff().median()
-    return at.height >= parameters.many_visits and isinstance(pause, dt.timedelta) and pause.total_seconds() <= parameters.soon_s
+    for _, visits in at.partition_by("host_key", "to_box", as_dict=True, maintain_order=True).items():
+        if visits.height < parameters.min_visits:
+            continue
+        if not visits["is_kept"].all():
+            return True
+        pause = visits["first"].diff().median()
+        is_soon = isinstance(pause, dt.timedelta) and pause.total_seconds() <= parameters.soon_s
+        if visits.height >= parameters.many_visits and is_soon:
+            return True
+    return False
 
 
 def _without_readers(often: list[str], part: pl.DataFrame) -> list[str]:

@@ -34,7 +34,9 @@ class ListParameters:
     at_once_s: float = 30.0
     """Ten posts at such a median lag are no person's, even where a counter or a queue leaves many copies without an answer, …"""
     waiting_nats: float = -2.0
-    """… unless they come after copies as by chance: where many post, one is never far."""
+    """… unless they come after copies as by chance: where many post, one is never far …"""
+    min_flood_ratio: float = 0.3
+    """… and who answers fewer than such a part of the copies must come quicker than by chance."""
     together_nats: float = 28.0
     """For several members who post quicker than people, though no one of them shows that he answers (see `people`)."""
     max_together: int = 8
@@ -223,7 +225,7 @@ def _examine(
             lag is not None
             and lag.median_s <= parameters.at_once_s
             and caused.height >= 2 * parameters.min_answers
-            and people.against_chance(waits) >= parameters.waiting_nats
+            and people.against_chance(waits) >= (parameters.waiting_nats if ratio >= parameters.min_flood_ratio else 0.0)
         )
         if not (machine or eager or flood):
             continue

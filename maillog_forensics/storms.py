@@ -81,7 +81,7 @@ def notifications(mail: Mail, graph: Graph, parameters: StormParameters) -> pl.D
     """
     edges = graph.edges.filter(pl.col("is_notification") | (pl.col("is_null") & ~pl.col("is_linked")))
     edges = _without_answers(_without_programs(edges, graph, mail), graph, parameters)
-    rows = graph.with_names(edges).select("logical", "sender", "recipient", "sent")
+    rows = _without_members(graph.with_names(edges).select("logical", "sender", "recipient", "sent"), graph, mail)
     mids = graph.stays.lazy().join(rows.lazy().select("logical").unique(), on="logical", how="semi")
     messages = mail.messages
     null = pl.col("from_box").is_null() | (pl.col("from_box") == "") | pl.col("is_notification")
@@ -123,6 +123,15 @@ def notifications(mail: Mail, graph: Graph, parameters: StormParameters) -> pl.D
         .with_columns(second=pl.col("sent").dt.epoch("us") / 1e6)
         .sort("second", "logical", "recipient")
     )
+
+
+def _without_members(rows: pl.DataFrame, graph: Graph, mail: Mail) -> pl.DataFrame:
+    """`rows` without the members of a group that a notification came to: it is the group that is notified, and they get its mail."""
+    stays = graph.stays.lazy().join(rows.lazy().select("logical").unique(), on="logical", how="semi")
+    handed = mail.deliveries.filter(pl.col("to_box") != pl.col("final_box")).select("mid", "to_box", recipient="final_box")
+    members = handed.join(stays, on="mid").select("logical", "to_box", "recipient").unique().collect()
+    told = members.join(rows.select("logical", to_box="recipient"), on=["logical", "to_box"], how="semi")
+    return rows.join(told.select("logical", "recipient"), on=["logical", "recipient"], how="anti", maintain_order="left")
 
 
 def _without_programs(edges: pl.DataFrame, graph: Graph, mail: Mail) -> pl.DataFrame:
