@@ -62,6 +62,8 @@ class PairParameters:
     """… which are such a part of them …"""
     least_phases: int = 5
     """… where there are so many."""
+    least_sizes: int = 20
+    """So many messages of sizes that nothing explains tell of a pace of one's own."""
     notifier_nats: float = 2.0
     """Against a server that returns other messages, which the logs don't show."""
     marked_apart_nats: float = 4.0
@@ -106,6 +108,8 @@ class Side:
     """Nats for answering what it quotes, by sizes that grow, or that are those of what came in and so much more."""
     held_back: float
     """Nats for writing only as long as it owes answers."""
+    holds_as_people: bool
+    """Whether that tells nothing: hardly anybody who writes as unevenly as people, one mail at a time, writes again within an acknowledgement's seconds."""
     subjects: float
     """Nats for answering by its subjects."""
     fresh: float
@@ -161,8 +165,8 @@ def measured(
     lags_s = [second[b] - (arrived[a] if arrived[a] <= second[b] else second[a]) for a, b in answered]
     steady, waiting, soon = people.against_people(lags_s), people.against_chance(lags_s), people.at_once(lags_s)
     asked = sorted(arrived[k] for k in theirs)
-    pace = people.against_own_pace(times, asked)
     came, wrote = sorted(arrived[k] + in_order[k] for k in theirs), [second[k] + in_order[k] for k in mine]
+    pace = people.against_own_pace(wrote, came)
     aligned, wander = rhythm.align(came, wrote) or ([], math.inf)
     # people's bursts, aligned first to first, look steadier than they are
     if not one_at_a_time and wander <= parameters.max_wander:
@@ -203,8 +207,8 @@ def measured(
             people.growing_sizes([data["size"][k] for k in mine]),
             people.passed_on_sizes((data["up"][k] is side, data["size"][k]) for k in span),
         ),
-        # as uneven as people's, and one at a time: hardly anybody writes again within the seconds that an acknowledgement takes
-        0.0 if one_at_a_time and steady < 0 else people.held_back([t for t, _ in turns], [by for _, by in turns], side),
+        people.held_back([t for t, _ in turns], [by for _, by in turns], side),
+        one_at_a_time and steady < 0,
         subjects.answering(_turns(side, data, span)),
         subjects.fresh((data["up"][k] is side, data["subject"][k]) for k in span),
         subjects.machine_made(data["subject"][k] for k in mine),

@@ -153,7 +153,7 @@ def _as_program(x: Side, parameters: PairParameters) -> _Explanation:
         ),
         (x.grows, said("%(who)s quotes what it receives: its messages grow with it", who=x.step.origin)),
         (
-            min(x.held_back, parameters.held_back_most),
+            0.0 if x.holds_as_people else min(x.held_back, parameters.held_back_most),
             said("%(who)s did not write while an answer was on its way, as a program at random would", who=x.step.origin),
         ),
         (x.subjects, said("%(who)s answers: its subjects are made from others", who=x.step.origin)),
@@ -339,7 +339,7 @@ def _at_own_pace(sides: list[Side], fetching: list[str], parameters: PairParamet
 
 def _of_own_pace(x: Side) -> float:
     """Nats for writing because of what came in, against a pace of its own: by its times, and by sizes that are made of what came in, or of nothing that did."""
-    return x.pace + (x.grows or min(0.0, x.sizes))
+    return x.pace + (x.grows or (min(0.0, x.sizes) if len(x.step.times) >= PairParameters.least_sizes else 0.0))
 
 
 def _waits_evenly(x: Side) -> str:
