@@ -211,48 +211,29 @@ def _by_conversation(unknown: pl.DataFrame, to: pl.DataFrame, earlier: pl.DataFr
         .with_columns(near=last_labels(domain(pl.col("peer"))))
         .sort("sent", "mid", "peer")
     )
-    same = asked.join_asof(
-        earlier.select("author", "near", "sent", "peer"),
-        left_on="first",
-        right_on="sent",
-        by_left=["to_box", "near"],
-        by_right=["author", "near"],
-        strategy="backward",
-        tolerance=ANSWER_WITHIN,
-        check_sortedness=False,
-    )
-    named = asked.join_asof(
-        earlier.select("author", "near", "sent", "peer"),
-        left_on="first",
-        right_on="sent",
-        by_left=["to_box", "named"],
-        by_right=["author", "near"],
-        strategy="backward",
-        tolerance=ANSWER_WITHIN,
-        check_sortedness=False,
-    )
-    # submitted on this host: the domain it came from tells nothing, but its author has his mailbox here
     born = asked.filter(pl.col("client_host").is_null())
-    here = born.join_asof(
-        earlier.filter("is_here").select("author", "host_key", "sent", "peer"),
-        left_on="first",
-        right_on="sent",
-        by_left=["to_box", "host_key"],
-        by_right=["author", "host_key"],
-        strategy="backward",
-        tolerance=ANSWER_WITHIN,
-        check_sortedness=False,
+    found = (
+        _latest(asked, earlier, "near", "near"),
+        _latest(asked, earlier, "named", "near"),
+        # submitted on this host: the domain it came from tells nothing, but its author has his mailbox here
+        _latest(born, earlier.filter("is_here"), "host_key", "host_key"),
+        _latest(born, earlier),
     )
-    anywhere = born.join_asof(
-        earlier.select("author", "sent", "peer"),
-        left_on="first",
-        right_on="sent",
-        by_left="to_box",
-        by_right="author",
-        strategy="backward",
-        tolerance=ANSWER_WITHIN,
-        check_sortedness=False,
-    )
-    ranked = [t.select("mid", "logical", "first", "peer", rank=pl.lit(i)) for i, t in enumerate((same, named, here, anywhere))]
+    ranked = [t.select("mid", "logical", "first", "peer", rank=pl.lit(i)) for i, t in enumerate(found)]
     both = pl.concat(ranked).drop_nulls("peer")
     return both.sort("first", "mid", "rank").group_by("logical", maintain_order=True).agg(_guess=pl.col("peer").first())
+
+
+def _latest(asked: pl.DataFrame, earlier: pl.DataFrame, *places: str) -> pl.DataFrame:
+    """`asked` with the peer whom its recipient wrote to last; `places`: columns of the one and of the other that must agree."""
+    left, right = (["to_box"], ["author"]) if not places else (["to_box", places[0]], ["author", places[1]])
+    return asked.join_asof(
+        earlier.select(*right, "sent", "peer"),
+        left_on="first",
+        right_on="sent",
+        by_left=left,
+        by_right=right,
+        strategy="backward",
+        tolerance=ANSWER_WITHIN,
+        check_sortedness=False,
+    )

@@ -6,6 +6,7 @@ Times are UTC (RFC 3339); durations are seconds; sizes are bytes.
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -162,6 +163,12 @@ class FromOutside(Document):
     sender: str
     client: str
     """The client that handed in most of them: name[address], or its address."""
+
+
+def may_be_mended(ours: Sequence[str], outside: Sequence[FromOutside]) -> list[str]:
+    """Those of our mailboxes whose own machines answer, as far as is known: not those that may only lend their names, unless all do."""
+    forged = {o.sender for o in outside}
+    return [m for m in ours if m not in forged] or list(ours)
 
 
 class Harm(Document):

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import typer.core
 
-from maillog_forensics import commands_daily
+from maillog_forensics import commands_daily, commands_formats
+from maillog_forensics.commands_formats import Parsers
 from maillog_forensics.errors import MaillogForensicsError, NoInputError, UsageError
 
 if TYPE_CHECKING:
@@ -40,8 +41,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=True,
 )
-formats = typer.Typer(help="The log formats this program knows (parsers/*.grammar).", no_args_is_help=True)
-app.add_typer(formats, name="formats")
 
 
 def _version(wanted: bool) -> None:
@@ -67,7 +66,6 @@ Paths = Annotated[
 ]
 Tz = Annotated[str | None, typer.Option("--tz", metavar="ZONE", help="Zone of stamps that carry none: Asia/Manila, +08:00.")]
 Year = Annotated[int | None, typer.Option("--year", min=1980, max=2199, help="Year of the last line, where stamps carry none.")]
-Parsers = Annotated[Path | None, typer.Option("--parsers", metavar="DIR", help="A folder with your own *.grammar files.")]
 Format = Annotated[
     str | None, typer.Option("--format", metavar="NAME", help="Read every file as this format (see 'formats list').")
 ]
@@ -399,44 +397,7 @@ def normalize(
             watch.leave(4)
 
 
-@formats.command("list")
-def formats_list(parsers: Parsers = None) -> None:
-    """Formats, with the number of their rules and samples."""
-    from maillog_forensics import checking
-
-    sys.stdout.write(checking.listing(parsers))
-
-
-@formats.command("check")
-def formats_check(parsers: Parsers = None) -> None:
-    """Prove every sample of every rule, and that no sample is claimed by two rules."""
-    from maillog_forensics import checking
-
-    faults, samples = checking.check(parsers)
-    _tell(faults)
-    typer.echo(f"{samples} samples, {len(faults)} fault{'' if len(faults) == 1 else 's'}", err=True)
-    if faults:
-        raise typer.Exit(1)
-
-
-@formats.command("propose")
-def formats_propose(
-    line: Annotated[str, typer.Argument(help="A line that no format knows, in quotes.")], parsers: Parsers = None
-) -> None:
-    """Draft a rule for a line that nothing knows, for you to prune and put into a .grammar file."""
-    from maillog_forensics import proposing
-
-    sys.stdout.write(proposing.propose(line, parsers))
-
-
-@formats.command("explain")
-def formats_explain(line: Annotated[str, typer.Argument(help="One line of a log, in quotes.")], parsers: Parsers = None) -> None:
-    """Show which rule takes a line, and what it reads from it."""
-    from maillog_forensics import checking
-
-    sys.stdout.write(checking.explain(line, parsers))
-
-
+commands_formats.register(app)
 commands_daily.register(app)
 
 

@@ -55,8 +55,8 @@ def find_groups(
 
     Notes
     -----
-    Only where the logs tell what an address hands its mail to (orig_to=, `<orig>`, EXPAND, REDIRECT). Who answers few of the messages is
-    no responder. Of several that answer all, each has as many answers as there are messages, however many turns go on at once; all
+    What an address hands its mail to is what the logs tell (orig_to=, `<orig>`, EXPAND, REDIRECT), else inferred from who answers for it.
+    Who answers few of the messages is no responder. Of several that answer all, each has as many answers as there are messages, however many turns go on at once; all
     together are looked at only for turns that grow, since several people together write at a pace that is no person's.
     Cost: hash joins, then that of `find_pairs` for what is left.
     """
@@ -87,11 +87,8 @@ def find_groups(
 
 
 def _handed_on(graph: Graph, mail: Mail) -> pl.DataFrame:
-    """list, member: the addresses that hand their mail to others, and to whom; what a responder was handed goes to nobody."""
-    told = mail.deliveries.filter(
-        pl.col("to_box") != pl.col("final_box"), pl.col("to_box") != "", pl.col("outcome").ne_missing("autoreply")
-    )
-    names = told.select(list="to_box", member="final_box").unique().collect()
+    """list, member: the addresses that hand their mail to others, and to whom."""
+    names = mail.handed_on.select(list="to_box", member="final_box").unique().collect()
     return pl.DataFrame({name: graph.numbered(names[name]) for name in names.columns})
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import polars as pl
 
 from maillog_forensics import harm
-from maillog_forensics.claims import FromOutside
+from maillog_forensics.claims import may_be_mended
 from maillog_forensics.drafts import Draft
 from maillog_forensics.evidence import Lines, Place
 from maillog_forensics.findings import (
@@ -20,6 +20,7 @@ from maillog_forensics.findings import (
     EndedBy,
     Ending,
     Factor,
+    FromOutside,
     Harm,
     Incident,
     Kind,
@@ -194,7 +195,7 @@ def finish(draft: Draft, graph: Graph, mail: Mail, lines: Lines, local: frozense
         ours=tuple(ours),
         from_outside=outside,
         host_mtas=dict(stays.filter(pl.col("host").is_not_null()).select("host", "mta").unique(maintain_order=True).iter_rows()),
-        remedies=_remedies(draft, cause_id, [m for m in ours if m not in {o.sender for o in outside}] or ours, stays, aliases),
+        remedies=_remedies(draft, cause_id, may_be_mended(ours, outside), stays, aliases),
         look_alikes=tuple(draft.look_alikes),
         moments=moments,
         series=harm.series(

@@ -122,8 +122,7 @@ def _copies(graph: Graph, mail: Mail, parameters: ListParameters) -> pl.DataFram
     into = passed.select("logical", list="recipient").unique()
     renamed = into.join(passed.select("logical", list="sender", member="recipient", at="arrived"), on=["logical", "list"])
     handed = (
-        mail.deliveries.filter(pl.col("to_box") != pl.col("final_box"), pl.col("outcome").ne_missing("autoreply"))
-        .select("mid", list="to_box", member="final_box", at="last")
+        mail.handed_on.select("mid", list="to_box", member="final_box", at="last")
         .join(graph.stays.lazy(), on="mid")
         .select("logical", "list", "member", "at")
         .collect()

@@ -114,6 +114,12 @@ class Mail:
         """The deliveries of these messages."""
         return _of(self.deliveries, mids)
 
+    @property
+    def handed_on(self) -> pl.LazyFrame:
+        """The deliveries of mail that an alias, a forward or a group handed to another mailbox; what a responder was given went to nobody."""
+        is_other = pl.col("to_box") != pl.col("final_box")
+        return self.deliveries.filter(is_other, pl.col("to_box") != "", pl.col("outcome").ne_missing("autoreply"))
+
     @cached_property
     def hosts(self) -> frozenset[str]:
         """Names of the hosts that the logs are of, in small letters."""

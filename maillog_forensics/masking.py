@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from maillog_forensics import quoting
+from maillog_forensics.claims import may_be_mended
 from maillog_forensics.errors import UsageError
 from maillog_forensics.findings import Ending, Findings, Incident, Kind
 from maillog_forensics.pseudonyms import KEPT_LOCALS, Counted, Keyed, Mixed, Unchanged
@@ -164,7 +165,7 @@ def _own_commands(old: Incident, new: Incident) -> Incident:
         new.ended.date(),
         new.ended_by.reason is Ending.ONGOING,
         tuple(x for xs in new.aliases.values() for x in xs),
-        new.ours,
+        tuple(may_be_mended(new.ours, new.from_outside)),
         sum(a.null_sender for a in new.arrows) / max(1, sum(a.messages for a in new.arrows)),
         new.kind is not Kind.NDR_STORM or any(h in new.origins for h in new.hosts),
     )

@@ -90,7 +90,7 @@ def state(i: Incident) -> str:
     """Whether it still runs, or when and by what it ended."""
     end = i.ended_by
     if end.reason is Ending.ONGOING:
-        if end.text.startswith(("the logs end", "the logs of its hosts end")):
+        if end.text.startswith("the logs of its hosts end"):
             return say("Running: %(told)s", told=visible(told(end.text).partition(":")[0], 120))
         return say("Running: no line shows an end")
     if end.reason is Ending.QUIET:

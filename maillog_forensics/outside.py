@@ -6,13 +6,25 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from maillog_forensics.addresses import domain, last_labels
-from maillog_forensics.claims import FromOutside
+from maillog_forensics.addresses import domain
+from maillog_forensics.findings import FromOutside
 from maillog_forensics.mail import Mail
 
 _INSIDE = r"^(?:10\.|127\.|192\.168\.|169\.254\.|172\.(?:1[6-9]|2[0-9]|3[01])\.|::1$|(?i:f[cd]|fe80:))"
 """Addresses of private networks (RFC 1918, 3927, 4193, 4291): a machine of one's own is no outsider."""
 _NEARLY_ALL = 0.9
+
+
+def is_from_within(user: str, client_host: str, client_ip: str, home: pl.Expr) -> pl.Expr:
+    """Whether the columns tell of mail that was submitted within: by a known user, here, or from a host of the domain `home` or of a private net."""
+    client = pl.col(client_host).fill_null("").str.to_lowercase()
+    return (
+        pl.col(user).is_not_null()
+        | pl.col(client_ip).is_null()
+        | pl.col(client_ip).str.contains(_INSIDE).fill_null(False)
+        | (client == home).fill_null(False)
+        | client.str.ends_with(pl.lit(".") + home).fill_null(False)
+    )
 
 
 def from_outside(stays: pl.DataFrame, mail: Mail, ours: Sequence[str]) -> tuple[FromOutside, ...]:
@@ -35,11 +47,8 @@ def from_outside(stays: pl.DataFrame, mail: Mail, ours: Sequence[str]) -> tuple[
         stays.filter(pl.col("from_box").is_in(list(ours)), ~pl.col("queue_id").is_in(handed_on.implode()).fill_null(False))
         .with_columns(client=pl.col("client_host").str.to_lowercase())
         .with_columns(
-            is_outside=pl.col("client_ip").is_not_null()
-            & ~pl.col("client_ip").str.contains(_INSIDE)
-            & pl.col("user").is_null()
+            is_outside=~is_from_within("user", "client_host", "client_ip", domain(pl.col("from_box")))
             & ~pl.col("client").is_in(list(known)).fill_null(False)
-            & (last_labels(pl.col("client")).ne_missing(last_labels(domain(pl.col("from_box")))))
         )
     )
     name = pl.when(pl.col("client").ne_missing("unknown")).then(pl.col("client"))

@@ -173,9 +173,8 @@ def measured(
         steady = max(steady, people.against_people(aligned))
         pace = max(pace, people.aligned_against_own_pace(aligned, times))
     sizes = people.even_sizes([data["size"][k] for k in mine])
-    if (
-        not one_at_a_time and sizes < 0
-    ):  # one's own pace looks as even as a loop's turns of several messages, whose sizes are even
+    # a loop's turns of several messages look as even as one's own pace; but their sizes are even
+    if not one_at_a_time and sizes < 0:
         turn = rhythm.turns(wrote, came)
         own = people.aligned_against_turns(*turn) if turn else 0.0
         pace = own if own < 0 else pace

@@ -323,10 +323,10 @@ def _begun_by_hand(
 def _at_own_pace(sides: list[Side], fetching: list[str], parameters: PairParameters) -> LookAlike:
     """A program that writes at a pace of its own, if not by the clock, and is answered."""
     name = said("regular sender and its answers")
-    least = min((s for s in sides if not s.is_marked), key=_of_own_pace, default=None)
+    least = min((s for s in sides if not s.is_marked), key=lambda s: _of_own_pace(s, parameters), default=None)
     if least is None:
         return LookAlike(name=name, ruled_out=True, reason=said("the log marks the answers as automatic on both sides"))
-    is_own = _of_own_pace(least) < min(parameters.own_pace_nats, -parameters.own_pace_each * len(least.step.times))
+    is_own = _of_own_pace(least, parameters) < min(parameters.own_pace_nats, -parameters.own_pace_each * len(least.step.times))
     if is_own and (fetches := fetching[sides.index(least)]):
         return LookAlike(name=name, ruled_out=True, reason=fetches)
     words = (
@@ -337,9 +337,9 @@ def _at_own_pace(sides: list[Side], fetching: list[str], parameters: PairParamet
     return LookAlike(name=name, ruled_out=not is_own, reason=words)
 
 
-def _of_own_pace(x: Side) -> float:
+def _of_own_pace(x: Side, parameters: PairParameters) -> float:
     """Nats for writing because of what came in, against a pace of its own: by its times, and by sizes that are made of what came in, or of nothing that did."""
-    return x.pace + (x.grows or (min(0.0, x.sizes) if len(x.step.times) >= PairParameters.least_sizes else 0.0))
+    return x.pace + (x.grows or (min(0.0, x.sizes) if len(x.step.times) >= parameters.least_sizes else 0.0))
 
 
 def _waits_evenly(x: Side) -> str:

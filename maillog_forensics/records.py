@@ -312,9 +312,8 @@ def _guarded(cell: pl.Expr) -> pl.Expr:
     """A list of addresses with the separators that stand in a quoted local part made others: `"a;b"@c.example` is one address (RFC 5321, 4.1.2)."""
     quoted = r'(?:^|[;,|] *)"(?:[^"\\]|\\.)*"@'
     token = pl.element()
-    inside = token.str.slice(1).str.replace_many(
-        _SEPARATORS, list(_GUARDS)
-    )  # what stands first separates addresses, or is the quote
+    # what stands first separates addresses, or is the quote
+    inside = token.str.slice(1).str.replace_many(_SEPARATORS, list(_GUARDS))
     kept = pl.when(token.str.contains(f"^{quoted}$")).then(token.str.head(1) + inside).otherwise(token)
     return cell.str.extract_all(rf'(?s){quoted}|[^;,|"]+|.').list.eval(kept).list.join("")
 

@@ -24,7 +24,7 @@ def from_storm(storm: Storm, graph: Graph, mail: Mail) -> Draft:
     waiting = (until(storm.mids, mail) - ended).total_seconds()
     reason = Ending.ONGOING if waiting <= max(3.0, 8 * gap) else Ending.QUIET
     words = (
-        said("the logs end %(s)s s after the last notification", s=round(waiting))
+        said("the logs of its hosts end %(s)s s after the last notification", s=round(waiting))
         if reason is Ending.ONGOING
         else said("no further notification in the %(s)s s until the logs end", s=round(waiting))
     )

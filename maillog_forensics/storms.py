@@ -14,6 +14,7 @@ from maillog_forensics.findings import StormType
 from maillog_forensics.graph import Graph
 from maillog_forensics.language import said
 from maillog_forensics.mail import Mail
+from maillog_forensics.outside import is_from_within
 
 _DAEMONS = r"(?i)^(?:mailer-?daemon|postmaster|microsoftexchange[0-9a-f]*)@"
 """Whose mail is a notification, whatever a header says of its sender."""
@@ -128,8 +129,7 @@ def notifications(mail: Mail, graph: Graph, parameters: StormParameters) -> pl.D
 def _without_members(rows: pl.DataFrame, graph: Graph, mail: Mail) -> pl.DataFrame:
     """`rows` without the members of a group that a notification came to: it is the group that is notified, and they get its mail."""
     stays = graph.stays.lazy().join(rows.lazy().select("logical").unique(), on="logical", how="semi")
-    handed = mail.deliveries.filter(pl.col("to_box") != pl.col("final_box")).select("mid", "to_box", recipient="final_box")
-    members = handed.join(stays, on="mid").select("logical", "to_box", "recipient").unique().collect()
+    members = mail.handed_on.join(stays, on="mid").select("logical", "to_box", recipient="final_box").unique().collect()
     told = members.join(rows.select("logical", to_box="recipient"), on=["logical", "to_box"], how="semi")
     return rows.join(told.select("logical", "recipient"), on=["logical", "recipient"], how="anti", maintain_order="left")
 
@@ -278,7 +278,7 @@ def _provoked(mail: Mail, graph: Graph, burst: pl.DataFrame, answers_each: int) 
     # where it entered tells who sent it: a later hop has the hop before it as its client
     entered = mail.messages.select("mid", "user", "client_host", "client_ip").join(stays, on="mid").sort("mid")
     entered = entered.unique("logical", keep="first", maintain_order=True)
-    own = entered.filter(_is_ours("user", "client_host", "client_ip", burst["recipient"][0].rpartition("@")[2]))
+    own = entered.filter(is_from_within("user", "client_host", "client_ip", pl.lit(burst["recipient"][0].rpartition("@")[2])))
     relays = (
         mail.deliveries.select("mid", "to_box", relay="relay_host")
         .join(stays, on="mid")
@@ -296,19 +296,6 @@ def _provoked(mail: Mail, graph: Graph, burst: pl.DataFrame, answers_each: int) 
     )
     return int(
         came.join(mails, on="near").select(pl.min_horizontal("came", pl.col("mails") * answers_each).sum()).collect().item()
-    )
-
-
-def _is_ours(user: str, client_host: str, client_ip: str, home: str) -> pl.Expr:
-    """Whether the columns tell of mail that was submitted within: by a known user, here, or from a host of `home` or of a private net."""
-    client = pl.col(client_host).fill_null("").str.to_lowercase()
-    private = r"^(127\.|10\.|192\.168\.|172\.(1[6-9]|2[0-9]|3[01])\.|::1$|f[cd])"
-    return (
-        pl.col(user).is_not_null()
-        | pl.col(client_ip).is_null()
-        | pl.col(client_ip).str.contains(private).fill_null(False)
-        | (client == home)
-        | client.str.ends_with(f".{home}")
     )
 
 
@@ -370,7 +357,7 @@ def _storm(target: str, part: pl.DataFrame, quiet: float) -> Storm:
     n = part.height
     doubles = int(part["double"].fill_null(False).sum())
     delays = int((part["event"] == "defer").fill_null(False).sum())
-    ours = _is_ours("parent_user", "parent_client", "parent_ip", target.rpartition("@")[2])
+    ours = is_from_within("parent_user", "parent_client", "parent_ip", pl.lit(target.rpartition("@")[2]))
     own = part.filter(pl.col("parent").is_not_null(), ours)
     if doubles > n / 2:
         kind = StormType.DOUBLE_BOUNCES

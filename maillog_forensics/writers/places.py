@@ -62,7 +62,7 @@ def check_no_input(paths: Sequence[str], *targets: str | None) -> None:
     inputs, _ = logfiles.expand([p for p in paths if not objects.is_url(p)])
     for target, place in places.items():
         if any(path != "-" and os.path.samefile(path, place) for path in inputs):
-            raise UsageError(f"{target}: is one of the logs that are read; write to another file")
+            raise UsageError(f"{target}: is one of the files that are read; write to another")
 
 
 @contextmanager
