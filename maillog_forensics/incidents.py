@@ -219,7 +219,7 @@ def finish(draft: Draft, graph: Graph, mail: Mail, lines: Lines, local: frozense
 def _perhaps_forged(outside: tuple[FromOutside, ...]) -> Iterator[tuple[str, str, str, bool, str]]:
     for o in outside:
         words = said(
-            "all messages of %(who)s, whose mailbox is here, were handed in from outside by %(client)s without a login: it may not have written them",
+            "nearly all messages of %(who)s, whose mailbox is here, were handed in from outside by %(client)s without a login: it may not have written them",
             who=o.sender,
             client=o.client,
         )

@@ -141,7 +141,7 @@ def lede(i: Incident) -> Iterable[Part]:
     yield from _beginning(i)
     for o in i.from_outside:
         sentence = mark(
-            "All messages of %(who)s came *from outside, handed in by %(client)s without a login*: the name may be forged."
+            "Nearly all messages of %(who)s came *from outside, handed in by %(client)s without a login*: the name may be forged."
         )
         yield from parts(sentence, who=_short(o.sender, i), client=brief(o.client))
     yield from _ending(i)

@@ -108,6 +108,8 @@ class Side:
     """Nats for answering what it quotes, by sizes that grow, or that are those of what came in and so much more."""
     held_back: float
     """Nats for writing only as long as it owes answers."""
+    one_at_a_time: bool
+    """Whether one message was on its way at a time: then what an answer is made of shows."""
     holds_as_people: bool
     """Whether that tells nothing: hardly anybody who writes as unevenly as people, one mail at a time, writes again within an acknowledgement's seconds."""
     subjects: float
@@ -207,6 +209,7 @@ def measured(
             people.passed_on_sizes((data["up"][k] is side, data["size"][k]) for k in span),
         ),
         people.held_back([t for t, _ in turns], [by for _, by in turns], side),
+        one_at_a_time,
         one_at_a_time and steady < 0,
         subjects.answering(_turns(side, data, span)),
         subjects.fresh((data["up"][k] is side, data["subject"][k]) for k in span),

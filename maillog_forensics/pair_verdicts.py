@@ -326,7 +326,10 @@ def _at_own_pace(sides: list[Side], fetching: list[str], parameters: PairParamet
     least = min((s for s in sides if not s.is_marked), key=lambda s: _of_own_pace(s, parameters), default=None)
     if least is None:
         return LookAlike(name=name, ruled_out=True, reason=said("the log marks the answers as automatic on both sides"))
-    is_own = _of_own_pace(least, parameters) < min(parameters.own_pace_nats, -parameters.own_pace_each * len(least.step.times))
+    # where its wait is much the longer one, the times hardly tell, however many they are: then its sizes do
+    told_by_sizes = least.one_at_a_time and _sizes_of_own(least, parameters) < 0
+    blurred = 0.0 if told_by_sizes else parameters.own_pace_each * len(least.step.times)
+    is_own = _of_own_pace(least, parameters) < min(parameters.own_pace_nats, -blurred)
     if is_own and (fetches := fetching[sides.index(least)]):
         return LookAlike(name=name, ruled_out=True, reason=fetches)
     words = (
@@ -339,7 +342,12 @@ def _at_own_pace(sides: list[Side], fetching: list[str], parameters: PairParamet
 
 def _of_own_pace(x: Side, parameters: PairParameters) -> float:
     """Nats for writing because of what came in, against a pace of its own: by its times, and by sizes that are made of what came in, or of nothing that did."""
-    return x.pace + (x.grows or (min(0.0, x.sizes) if len(x.step.times) >= parameters.least_sizes else 0.0))
+    return x.pace + x.grows + _sizes_of_own(x, parameters)
+
+
+def _sizes_of_own(x: Side, parameters: PairParameters) -> float:
+    """Nats, below 0, of many messages whose sizes are uneven, and made of nothing that came in."""
+    return min(0.0, x.sizes) if not x.grows and len(x.step.times) >= parameters.least_sizes else 0.0
 
 
 def _waits_evenly(x: Side) -> str:
